@@ -1,0 +1,4 @@
+//! segsync (the architecture page comes here).
+
+pub mod clock;
+pub mod model;

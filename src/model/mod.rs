@@ -268,6 +268,16 @@ pub struct About {
     pub deleted: bool,
 }
 
+/// A request of the past, as far as a budget needs to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Milliseconds since it ended, rounded down; negative for one without a known end, which counts as ending once its
+    /// time-out is over.
+    pub ended_ago_ms: i64,
+    /// Whether no answer was seen, so that it may have been served later than it ended.
+    pub unanswered: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,125 @@
+//! The exact gate: never more than N requests in any window of length T. Pure; knows no clock and no SQL.
+//!
+//! A request counts from before it is handed to the network until T after its end (response, error or time-out) was
+//! seen, and one is admitted only while fewer than N count, for every limit.
+//!
+//! *Why at most N are served in any window of length T, on the server's clock.* Let X be the request of the window that
+//! was admitted last, and Y any other one. Y was served within the window, so at most T before X was served, and X was
+//! admitted before it was served: X was admitted at most T after Y was served. Y's end was seen only after Y was served,
+//! so Y still counted, and at most N − 1 others did. Latency and the offset of the clocks do not appear in the argument;
+//! it needs only that both clocks tick alike. A request that ended without an answer may still be served later: its end
+//! is put one time-out later.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::Limit;
+
+/// The first instant at which a request that ended exactly `per` ago no longer counts: windows are closed at both ends.
+const JUST_AFTER: Duration = Duration::from_nanos(1);
+
+/// Requests that count, for one account.
+#[derive(Debug)]
+pub struct Ledger {
+    limits: Vec<Limit>,
+    /// Admitted and not yet ended.
+    open: usize,
+    /// Ends, ascending; those older than the longest window are forgotten.
+    ended: VecDeque<Instant>,
+}
+
+impl Ledger {
+    /// An empty ledger; no limits admit everything.
+    pub fn new(limits: Vec<Limit>) -> Self {
+        Self { limits, open: 0, ended: VecDeque::new() }
+    }
+
+    /// When the next request may be admitted: `now`, a later instant, or `None` while only the end of an open request
+    /// can tell.
+    pub fn free_at(&self, now: Instant) -> Option<Instant> {
+        self.limits.iter().try_fold(now, |latest, limit| Some(latest.max(self.free_for(limit, now)?)))
+    }
+
+    fn free_for(&self, limit: &Limit, now: Instant) -> Option<Instant> {
+        let room = (limit.requests as usize).checked_sub(self.open).filter(|room| *room > 0)?;
+        let first = self.first_counting(limit, now);
+        let counting = self.ended.len() - first;
+        if counting < room {
+            return Some(now);
+        }
+        Some(self.ended[first + counting - room] + limit.per + JUST_AFTER)
+    }
+
+    /// Counts one request from now on. Call only when [`Ledger::free_at`] says `now`.
+    pub fn begin(&mut self) {
+        self.open += 1;
+    }
+
+    /// Takes a begun request back that was never handed to the network.
+    pub fn cancel(&mut self) {
+        self.open = self.open.saturating_sub(1);
+    }
+
+    /// A begun request has ended at `end`, which may lie in the future (see the proof).
+    pub fn end(&mut self, end: Instant, now: Instant) {
+        self.cancel();
+        self.remember(end, now);
+    }
+
+    /// Counts a request of an earlier process that ended at `end`.
+    pub fn remember(&mut self, end: Instant, now: Instant) {
+        let at = self.ended.partition_point(|other| *other <= end);
+        self.ended.insert(at, end);
+        let longest = self.limits.iter().map(|limit| limit.per).max().unwrap_or_default();
+        while self.ended.front().is_some_and(|oldest| *oldest + longest < now) {
+            self.ended.pop_front();
+        }
+    }
+
+    /// How many requests count for each limit.
+    pub fn used(&self, now: Instant) -> impl Iterator<Item = (Limit, usize)> + '_ {
+        self.limits.iter().map(move |limit| (*limit, self.open + self.ended.len() - self.first_counting(limit, now)))
+    }
+
+    /// The highest even rate, in requests per second, at which the tightest limit does not run dry within its window:
+    /// at each moment ahead, what no longer counts by then must cover what was sent until then.
+    /// Infinite without limits; 0 while the limit is used up.
+    pub fn even_rate(&self, now: Instant) -> f64 {
+        let Some(limit) = self.tightest() else { return f64::INFINITY };
+        let first = self.first_counting(limit, now);
+        let counting = self.ended.len() - first + self.open;
+        let room = |still: usize| f64::from(limit.requests) - still as f64;
+        let at_expiry = self.ended.iter().skip(first).enumerate().map(|(gone, end)| {
+            let ahead = (*end + limit.per + JUST_AFTER).saturating_duration_since(now);
+            room(counting - gone) / ahead.as_secs_f64()
+        });
+        at_expiry.fold(room(self.open) / limit.per.as_secs_f64(), f64::min).max(0.0)
+    }
+
+    /// When the oldest request that counts for the tightest limit stops to count, if one does.
+    pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
+        let limit = self.tightest()?;
+        self.ended.get(self.first_counting(limit, now)).map(|end| *end + limit.per + JUST_AFTER)
+    }
+
+    /// The rate that the tightest limit sustains for ever, in requests per second; infinite without limits.
+    pub fn steady_rate(&self) -> f64 {
+        self.tightest().map_or(f64::INFINITY, rate)
+    }
+
+    /// The limit with the lowest rate.
+    fn tightest(&self) -> Option<&Limit> {
+        self.limits.iter().min_by(|one, other| rate(one).total_cmp(&rate(other)))
+    }
+
+    /// Index of the oldest end that still counts for `limit`.
+    fn first_counting(&self, limit: &Limit, now: Instant) -> usize {
+        self.ended.partition_point(|end| *end + limit.per < now)
+    }
+}
+
+fn rate(limit: &Limit) -> f64 {
+    f64::from(limit.requests) / limit.per.as_secs_f64()
+}

@@ -1,0 +1,285 @@
+//! One account's request budget: hold, ledger and pacer in a row. The only maker of [`Permit`]s.
+//!
+//! Knows no SQL: `poll` writes the row that outlives the process, `daemon` hands the rows back at start.
+
+mod hold;
+mod ledger;
+mod pacer;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::Clock;
+use crate::model::{Limit, Spent};
+
+use hold::{Gate, Hold};
+use ledger::Ledger;
+use pacer::Pacer;
+
+pub use hold::LONGEST as LONGEST_HOLD;
+
+/// What binds one account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// The provider's limits; empty for none.
+    pub limits: Vec<Limit>,
+    /// Share of the limits that segsync may use, above 0 and at most 1.
+    pub share: f64,
+    /// Requests that may be sent at once before the even pace binds.
+    pub burst: NonZeroU32,
+    /// The longest time that a request may take; one without an answer counts for this much longer.
+    pub timeout: Duration,
+}
+
+impl Terms {
+    /// The limits scaled by the share, each at least one request.
+    fn scaled(&self) -> Vec<Limit> {
+        let scale = |limit: &Limit| {
+            // In range: 0 ≤ requests × share ≤ u32::MAX.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let requests = (f64::from(limit.requests) * self.share).floor() as u32;
+            Limit { requests: requests.max(1), per: limit.per }
+        };
+        self.limits.iter().map(scale).collect()
+    }
+}
+
+/// What an account can send, in requests per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Capacity {
+    /// The rate that can be kept up for ever; infinite without limits.
+    pub steady: f64,
+    /// The even rate at which the tightest limit does not run dry within its window, given what counts now; 0 while it
+    /// is used up.
+    pub even: f64,
+    /// When `even` changes by itself, if it does.
+    pub changes_at: Option<Instant>,
+}
+
+/// What an account has used, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usage {
+    /// Requests that count, for each limit as scaled by the share.
+    pub used: Vec<(Limit, usize)>,
+    /// How long nothing is sent from now on.
+    pub hold: Option<Duration>,
+    /// The pacer's share of its full rate.
+    pub pace: f64,
+}
+
+/// One account's budget. Clones share it.
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+struct Shared {
+    clock: Clock,
+    gates: Mutex<Gates>,
+    changed: Notify,
+}
+
+struct Gates {
+    timeout: Duration,
+    hold: Hold,
+    ledger: Ledger,
+    pacer: Pacer,
+    random: fastrand::Rng,
+}
+
+impl Budget {
+    /// A budget in which nothing counts yet. `seed` feeds the jitter of holds.
+    pub fn new(terms: &Terms, clock: Clock, seed: u64) -> Self {
+        let now = clock.now().mono;
+        let limits = terms.scaled();
+        let gates = Gates {
+            timeout: terms.timeout,
+            hold: Hold::default(),
+            pacer: Pacer::new(&limits, terms.burst, now),
+            ledger: Ledger::new(limits),
+            random: fastrand::Rng::with_seed(seed),
+        };
+        Self(Arc::new(Shared { clock, gates: Mutex::new(gates), changed: Notify::new() }))
+    }
+
+    /// Counts requests that were sent before this budget was made.
+    pub fn remember(&self, spent: impl IntoIterator<Item = Spent>) {
+        let now = self.0.clock.now().mono;
+        let mut gates = self.0.lock();
+        for one in spent {
+            let ms = Duration::from_millis(one.ended_ago_ms.unsigned_abs());
+            let ended = if one.ended_ago_ms < 0 { now + ms } else { now.checked_sub(ms).unwrap_or(now) };
+            let later = if one.unanswered { gates.timeout } else { Duration::ZERO };
+            gates.ledger.remember(ended + later, now);
+        }
+    }
+
+    /// Sends nothing for `wait`, as an earlier process was told.
+    pub fn hold(&self, wait: Duration) {
+        let now = self.0.clock.now().mono;
+        self.0.lock().hold.wait(wait, 0.0, now);
+    }
+
+    /// Waits until the account may send one request. For one caller at a time: the account's dispatcher.
+    pub async fn acquire(&self) -> Permit {
+        loop {
+            match self.try_acquire() {
+                Ok(permit) => return permit,
+                Err(Some(at)) => {
+                    tokio::select! {
+                        () = sleep_until(at) => (),
+                        () = self.0.changed.notified() => (),
+                    }
+                }
+                Err(None) => self.0.changed.notified().await,
+            }
+        }
+    }
+
+    /// A permit, or when to ask again (`None`: when an open request ends).
+    pub fn try_acquire(&self) -> Result<Permit, Option<Instant>> {
+        let now = self.0.clock.now().mono;
+        let mut gates = self.0.lock();
+        match gates.hold.gate(now) {
+            Gate::Open => (),
+            Gate::Until(at) => return Err(Some(at)),
+            Gate::Asking => return Err(None),
+        }
+        match gates.ledger.free_at(now) {
+            Some(at) if at <= now => (),
+            later => return Err(later),
+        }
+        gates.pacer.check(now).map_err(Some)?;
+        gates.ledger.begin();
+        let epoch = gates.hold.begin();
+        Ok(Permit(Some(Ticket { budget: self.clone(), epoch })))
+    }
+
+    /// What the account can send.
+    pub fn capacity(&self) -> Capacity {
+        let now = self.0.clock.now().mono;
+        let ledger = &self.0.lock().ledger;
+        Capacity { steady: ledger.steady_rate(), even: ledger.even_rate(now), changes_at: ledger.next_expiry(now) }
+    }
+
+    /// What the account has used.
+    pub fn usage(&self) -> Usage {
+        let now = self.0.clock.now().mono;
+        let gates = self.0.lock();
+        Usage { used: gates.ledger.used(now).collect(), hold: gates.hold.remaining(now), pace: gates.pacer.rate() }
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Budget").field(&self.usage()).finish()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Gates> {
+        // The gates hold plain numbers that every method leaves whole.
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Ticket {
+    budget: Budget,
+    epoch: u64,
+}
+
+/// The right to send one request. Dropped unused, it counts for nothing.
+#[must_use]
+pub struct Permit(Option<Ticket>);
+
+impl Permit {
+    /// The request is about to be handed to the network: from here on it counts, whatever becomes of it.
+    pub fn spend(mut self) -> Sending {
+        Sending(self.0.take())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(ticket) = self.0.take() else { return };
+        let mut gates = ticket.budget.0.lock();
+        gates.ledger.cancel();
+        gates.hold.no_answer(ticket.epoch);
+        ticket.budget.0.changed.notify_one();
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+/// How a request ended, for the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// An answer that refuses nothing; a `Retry-After` on it holds all the same.
+    Accepted {
+        /// What the provider asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// 429, or another refusal that says when to come back.
+    Refused {
+        /// What the provider asked to wait.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// A request on its way. Dropped without an end, it counts as one without an answer.
+#[must_use]
+pub struct Sending(Option<Ticket>);
+
+impl Sending {
+    /// An answer was seen.
+    pub fn end(mut self, end: End) {
+        let Some(ticket) = self.0.take() else { return };
+        let now = ticket.budget.0.clock.now().mono;
+        let gates = &mut *ticket.budget.0.lock();
+        gates.ledger.end(now, now);
+        let stretch = gates.random.f64();
+        match end {
+            End::Accepted { retry_after } => {
+                gates.hold.accepted(ticket.epoch);
+                gates.pacer.recover();
+                if let Some(wait) = retry_after {
+                    gates.hold.wait(wait, stretch, now);
+                }
+            }
+            End::Refused { retry_after } => {
+                if gates.hold.refused(ticket.epoch, retry_after, stretch, now) {
+                    gates.pacer.cut();
+                }
+            }
+        }
+        ticket.budget.0.changed.notify_one();
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let Some(ticket) = self.0.take() else { return };
+        let now = ticket.budget.0.clock.now().mono;
+        let mut gates = ticket.budget.0.lock();
+        let counts_until = now + gates.timeout;
+        gates.ledger.end(counts_until, now);
+        gates.hold.no_answer(ticket.epoch);
+        ticket.budget.0.changed.notify_one();
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sending")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,389 @@
+//! Who is due next, for one account. Pure: everything is a function of what it was told, `now` and a seed.
+//!
+//! A segment's own interval is a *promise*, its source's interval a *wish*. Promises get their capacity first and go out
+//! when they are due. While the wishes fit into what is left they go out when they are due, too; when they do not, they
+//! all stretch by one factor and go out at an even pace, so that the long window never runs dry in the middle of a cycle.
+
+mod backoff;
+mod queue;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::budget::Capacity;
+use crate::model::{PollKind, SegmentKey, SourceName};
+
+use queue::{Queue, Waiting};
+
+/// How often a source whose key is refused is asked again.
+pub const PROBE_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// Share of the capacity that promises may take at most while there are wishes, so that these do not starve.
+const MOST_FOR_PROMISES: f64 = 0.95;
+
+/// When to look again where no instant is known at which more capacity is there.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// One segment to keep fresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which one.
+    pub key: SegmentKey,
+    /// Its interval, unstretched.
+    pub every: Duration,
+    /// Whether the interval is the segment's own.
+    pub promise: bool,
+    /// When it was last checked, if ever.
+    pub last: Option<Instant>,
+    /// Polls without an answer in a row, as the file knows them.
+    pub failures: u32,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Poll this segment.
+    Poll(SegmentKey, PollKind),
+    /// Nothing is due before this instant.
+    At(Instant),
+    /// Nothing is due until something ends or is added.
+    Idle,
+}
+
+/// How a poll ended, for the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The provider told what the segment is.
+    Answered,
+    /// It did not; try again after a growing, jittered delay.
+    Failed,
+    /// The whole account has to wait; the segment stays due.
+    Throttled,
+    /// The provider refuses the key; the whole source has to wait.
+    Unauthorized,
+}
+
+/// How the wishes and promises of an account stretch now: 1 when everything fits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// Factor on the intervals of sources.
+    pub wishes: f64,
+    /// Factor on the segments' own intervals.
+    pub promises: f64,
+}
+
+/// Segments that share one fate: same source, same kind of interval, same interval.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    source: SourceName,
+    promise: bool,
+    every: Duration,
+}
+
+#[derive(Debug)]
+struct Entry {
+    group: Group,
+    /// Where it stands in its group's queue unless it is in flight.
+    waiting: Waiting,
+    in_flight: bool,
+    failures: u32,
+}
+
+/// The schedule of one account.
+#[derive(Debug)]
+pub struct Schedule {
+    entries: HashMap<SegmentKey, Entry>,
+    groups: BTreeMap<Group, Queue>,
+    urgent: VecDeque<SegmentKey>,
+    /// Sources whose key is refused, and when to ask again; `None` while the probe is out.
+    refused: HashMap<SourceName, Option<Instant>>,
+    /// When the last wish went out that was not the first poll of its segment.
+    last_wish: Option<Instant>,
+    /// How many segments were ever added: the order of those never checked.
+    added: u64,
+    random: fastrand::Rng,
+}
+
+/// How the capacity divides at one moment.
+struct Division {
+    /// Requests per second left for the wishes.
+    wish_rate: f64,
+    /// What the wishes would take.
+    wish_demand: f64,
+    stretch: Stretch,
+}
+
+impl Schedule {
+    /// An empty schedule; `seed` feeds the jitter of backoffs.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            entries: HashMap::new(),
+            groups: BTreeMap::new(),
+            urgent: VecDeque::new(),
+            refused: HashMap::new(),
+            last_wish: None,
+            added: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Makes `targets` the whole of the schedule. Segments that stay keep what is known of them.
+    pub fn set(&mut self, targets: Vec<Target>) {
+        let mut gone: HashSet<SegmentKey> = self.entries.keys().cloned().collect();
+        for target in targets {
+            gone.remove(&target.key);
+            let group = Group { source: target.key.source.clone(), promise: target.promise, every: target.every };
+            let known = self.remove(&target.key);
+            let (waiting, in_flight, failures) = match known {
+                Some(entry) => (entry.waiting, entry.in_flight, entry.failures),
+                None => (target.last.map_or_else(|| self.new_number(), Waiting::Checked), false, target.failures),
+            };
+            self.insert(target.key, Entry { group, waiting, in_flight, failures });
+        }
+        for key in gone {
+            self.remove(&key);
+        }
+        self.groups.retain(|_, queue| queue.members > 0);
+        self.urgent.retain(|key| self.entries.contains_key(key));
+        let sources: HashSet<&SourceName> = self.groups.keys().map(|group| &group.source).collect();
+        self.refused.retain(|source, _| sources.contains(source));
+    }
+
+    fn new_number(&mut self) -> Waiting {
+        self.added += 1;
+        Waiting::New(self.added)
+    }
+
+    fn insert(&mut self, key: SegmentKey, entry: Entry) {
+        let queue = self.groups.entry(entry.group.clone()).or_default();
+        queue.members += 1;
+        if !entry.in_flight {
+            queue.insert(entry.waiting, key.clone());
+        }
+        self.entries.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: &SegmentKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        if let Some(queue) = self.groups.get_mut(&entry.group) {
+            queue.members -= 1;
+            queue.remove(entry.waiting, key);
+        }
+        Some(entry)
+    }
+
+    /// What to do at `now`, given what the account can send; only sources that `has_slot` may start a request.
+    pub fn next(&self, now: Instant, capacity: Capacity, has_slot: impl Fn(&SourceName) -> bool) -> Next {
+        let usable = |source: &SourceName| has_slot(source) && !self.refused.contains_key(source);
+        if let Some(key) = self.urgent.iter().find(|key| usable(&key.source)) {
+            return Next::Poll(key.clone(), PollKind::Get);
+        }
+        let division = self.divide(capacity.steady, capacity.even);
+        let candidates =
+            [self.probe(&has_slot), self.promise(now, &division, usable), self.wish(now, capacity, &division, usable)];
+        for due in candidates.iter().flatten().filter(|due| due.at <= now) {
+            if let Some((key, kind)) = due.poll {
+                return Next::Poll(key.clone(), kind);
+            }
+        }
+        candidates.iter().flatten().map(|due| due.at).min().map_or(Next::Idle, Next::At)
+    }
+
+    /// The probe that is due first among the sources whose key is refused.
+    fn probe(&self, has_slot: impl Fn(&SourceName) -> bool) -> Option<Due<'_>> {
+        let asking = self.refused.iter().filter_map(|(source, at)| Some((source, (*at)?)));
+        let (source, at) = asking.filter(|(source, _)| has_slot(source)).min_by_key(|(_, at)| *at)?;
+        let key = self.groups.iter().filter(|(group, _)| group.source == *source).find_map(|(_, queue)| queue.any())?;
+        Some(Due { at, poll: Some((key, PollKind::Probe)) })
+    }
+
+    /// The promise that is due first.
+    fn promise(&self, now: Instant, division: &Division, usable: impl Fn(&SourceName) -> bool) -> Option<Due<'_>> {
+        let heads = self.heads(true, division.stretch.promises, usable);
+        heads.new.map(|key| Due::get(now, key)).or_else(|| Head::earlier(heads.checked, heads.backoff).map(Head::due))
+    }
+
+    /// The wish that goes out next.
+    fn wish(
+        &self,
+        now: Instant,
+        capacity: Capacity,
+        division: &Division,
+        usable: impl Fn(&SourceName) -> bool,
+    ) -> Option<Due<'_>> {
+        let heads = self.heads(false, division.stretch.wishes, usable);
+        let due = match heads.new {
+            Some(key) => Due::get(now, key),
+            None if !division.is_short() => Head::earlier(heads.checked, heads.backoff)?.due(),
+            None => {
+                // Short of capacity, wishes follow an even pace; their deadlines only order them.
+                let ready = heads.backoff.filter(|head| head.at <= now);
+                let head = Head::earlier(heads.checked, ready).or(heads.backoff)?;
+                let paced = self.last_wish.map_or(now, |last| last + division.spacing());
+                let earliest = if heads.checked.is_some() || ready.is_some() { now } else { head.at };
+                Due::get(paced.max(earliest), head.key)
+            }
+        };
+        if division.wish_rate > 0.0 {
+            return Some(due);
+        }
+        // All that is left of the window belongs to promises.
+        capacity.changes_at.map(|at| Due { at: at.max(now + RETRY), poll: None })
+    }
+
+    /// The first segment of each kind among the usable groups of promises or wishes.
+    fn heads(&self, promise: bool, stretch: f64, usable: impl Fn(&SourceName) -> bool) -> Heads<'_> {
+        let mut heads = Heads::default();
+        let mut first_number = u64::MAX;
+        for (group, queue) in self.groups.iter().filter(|(group, _)| group.promise == promise && usable(&group.source))
+        {
+            if let Some((number, key)) = queue.first_new().filter(|(number, _)| *number < first_number) {
+                (first_number, heads.new) = (number, Some(key));
+            }
+            let checked =
+                queue.first_checked().map(|(last, key)| Head { at: last + stretched(group.every, stretch), key });
+            heads.checked = Head::earlier(heads.checked, checked);
+            heads.backoff = Head::earlier(heads.backoff, queue.first_backoff().map(|(at, key)| Head { at, key }));
+        }
+        heads
+    }
+
+    /// Divides a capacity of `steady` requests per second for ever, `even` over the coming window.
+    fn divide(&self, steady: f64, even: f64) -> Division {
+        let demand = |promise| {
+            let of = self.groups.iter().filter(|(group, _)| group.promise == promise);
+            let of = of.filter(|(group, _)| !self.refused.contains_key(&group.source));
+            of.map(|(group, queue)| queue.members as f64 / group.every.as_secs_f64()).sum::<f64>()
+        };
+        let (promise_demand, wish_demand) = (demand(true), demand(false));
+        let most = if wish_demand > 0.0 { steady * MOST_FOR_PROMISES } else { steady };
+        let promises = (promise_demand / most).max(1.0);
+        let promised = promise_demand / promises;
+        // While the promises themselves stretch, the wishes keep their small share even where the window is tight.
+        let wish_rate = if promises > 1.0 { (even - promised).max(steady - promised) } else { even - promised };
+        let wishes = if wish_demand > wish_rate && wish_rate > 0.0 { wish_demand / wish_rate } else { 1.0 };
+        Division { wish_rate, wish_demand, stretch: Stretch { wishes, promises } }
+    }
+
+    /// The factors by which intervals stretch in the long run, at `steady` requests per second.
+    pub fn stretch(&self, steady: f64) -> Stretch {
+        self.divide(steady, steady).stretch
+    }
+
+    /// Notes that the poll that [`Schedule::next`] named is on its way.
+    pub fn start(&mut self, key: &SegmentKey, now: Instant) {
+        self.urgent.retain(|other| other != key);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.in_flight = true;
+        if let Some(queue) = self.groups.get_mut(&entry.group) {
+            queue.remove(entry.waiting, key);
+        }
+        if !entry.group.promise && !matches!(entry.waiting, Waiting::New(_)) {
+            self.last_wish = Some(now);
+        }
+        if let Some(at) = self.refused.get_mut(&key.source) {
+            *at = None;
+        }
+    }
+
+    /// Notes how a started poll ended. A segment that was removed meanwhile is forgotten.
+    pub fn end(&mut self, key: &SegmentKey, ended: Ended, now: Instant) {
+        self.settle_source(&key.source, ended, now);
+        let Some(mut entry) = self.remove(key) else { return };
+        entry.in_flight = false;
+        match ended {
+            Ended::Answered => (entry.waiting, entry.failures) = (Waiting::Checked(now), 0),
+            Ended::Failed => {
+                entry.failures = entry.failures.saturating_add(1);
+                let delay = backoff::delay(entry.failures, entry.group.every, self.random.f64());
+                entry.waiting = Waiting::Backoff(now + delay);
+            }
+            Ended::Throttled | Ended::Unauthorized => (),
+        }
+        self.insert(key.clone(), entry);
+    }
+
+    fn settle_source(&mut self, source: &SourceName, ended: Ended, now: Instant) {
+        match (ended, self.refused.get(source)) {
+            (Ended::Unauthorized, _) | (Ended::Failed | Ended::Throttled, Some(None)) => {
+                self.refused.insert(source.clone(), Some(now + PROBE_EVERY));
+            }
+            (Ended::Answered, Some(_)) => {
+                self.refused.remove(source);
+            }
+            (Ended::Answered, None) | (Ended::Failed | Ended::Throttled, _) => (),
+        }
+    }
+
+    /// The key of `source` was refused before; ask once, at `now`, whether it works again.
+    pub fn ask_again(&mut self, source: &SourceName, now: Instant) {
+        self.refused.insert(source.clone(), Some(now));
+    }
+
+    /// Polls `key` next, before everything that is merely due. False when it is not scheduled.
+    pub fn hurry(&mut self, key: &SegmentKey) -> bool {
+        let Some(entry) = self.entries.get(key) else { return false };
+        if !entry.in_flight && !self.urgent.contains(key) {
+            self.urgent.push_back(key.clone());
+        }
+        true
+    }
+}
+
+/// A poll that is due at some instant; without a poll, a moment to look again.
+struct Due<'a> {
+    at: Instant,
+    poll: Option<(&'a SegmentKey, PollKind)>,
+}
+
+impl<'a> Due<'a> {
+    fn get(at: Instant, key: &'a SegmentKey) -> Self {
+        Self { at, poll: Some((key, PollKind::Get)) }
+    }
+}
+
+/// The first segment of a queue and its deadline.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    at: Instant,
+    key: &'a SegmentKey,
+}
+
+impl<'a> Head<'a> {
+    fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        one.into_iter().chain(other).min_by_key(|head| head.at)
+    }
+
+    fn due(self) -> Due<'a> {
+        Due::get(self.at, self.key)
+    }
+}
+
+#[derive(Default)]
+struct Heads<'a> {
+    new: Option<&'a SegmentKey>,
+    checked: Option<Head<'a>>,
+    backoff: Option<Head<'a>>,
+}
+
+impl Division {
+    fn is_short(&self) -> bool {
+        self.wish_demand > self.wish_rate
+    }
+
+    /// Time between two wishes that keeps their pace even.
+    fn spacing(&self) -> Duration {
+        stretched(Duration::from_secs(1), 1.0 / self.wish_rate)
+    }
+}
+
+/// `every` times `factor`, at most a year.
+fn stretched(every: Duration, factor: f64) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    Duration::try_from_secs_f64(every.as_secs_f64() * factor).unwrap_or(YEAR).min(YEAR)
+}
+
+#[cfg(test)]
+mod tests;

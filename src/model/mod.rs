@@ -238,6 +238,57 @@ impl fmt::Display for Limit {
     }
 }
 
+/// A provider that this program knows: what `config` must be told, as only `provider` names vendors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProviderEntry {
+    /// The word in the configuration and the database.
+    pub name: &'static str,
+    /// Where it answers unless the configuration says otherwise.
+    pub base_url: &'static str,
+}
+
+words! {
+    /// Whether a source is polled one segment at a time or by its lists.
+    Fetch {
+        /// Whichever takes fewer requests per cycle.
+        Auto = "auto",
+        /// One request per segment.
+        Each = "each",
+        /// Whole list pages.
+        List = "list",
+    }
+}
+
+words! {
+    /// The least important lines that are logged.
+    LogLevel {
+        /// Everything, for debugging the program itself.
+        Trace = "trace",
+        /// Each request and decision.
+        Debug = "debug",
+        /// What happened to segments and sources.
+        Info = "info",
+        /// What heals by itself but should be known.
+        Warn = "warn",
+        /// What does not heal by itself.
+        Error = "error",
+    }
+}
+
+words! {
+    /// How log lines are written.
+    LogFormat {
+        /// The journal under systemd, colour on a terminal, JSON when piped.
+        Auto = "auto",
+        /// The journal's own protocol, with fields.
+        Journal = "journal",
+        /// Lines for people.
+        Pretty = "pretty",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
 /// One field's difference between a version and the one before: a row of `changes`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {

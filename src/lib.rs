@@ -1,5 +1,8 @@
 //! segsync (the architecture page comes here).
 
+pub mod budget;
 pub mod clock;
 pub mod model;
+pub mod schedule;
 pub mod secret;
+pub mod transport;

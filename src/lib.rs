@@ -2,6 +2,8 @@
 
 pub mod budget;
 pub mod clock;
+pub mod diff;
+pub mod document;
 pub mod model;
 pub mod schedule;
 pub mod secret;

@@ -196,7 +196,10 @@ impl<'c> Folding<'c> {
         for (step, tree) in new.into_iter().flat_map(|tree| &tree.below) {
             if let (Step::Index(at), Some(ordinal)) = (step, tree.moved) {
                 let change = &self.changes[ordinal];
-                let index = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<usize>().ok());
+                let index = |text: &Option<String>| -> Option<usize> {
+                    let text = text.as_ref()?;
+                    text.parse().ok().filter(|at: &usize| at.to_string() == *text)
+                };
                 let (Some(before), Some(after)) = (index(&change.old), index(&change.new).filter(|after| after == at))
                 else {
                     return Err(self.error(ordinal, "its indexes do not suit its path"));

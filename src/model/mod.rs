@@ -307,8 +307,6 @@ pub struct Change {
 /// What a provider says about a document besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
-    /// The segment's display name.
-    pub name: Option<String>,
     /// When the provider says that it was last modified.
     pub modified_at: Option<UnixMs>,
     /// Who the provider says modified it.

@@ -7,7 +7,7 @@
 mod backoff;
 mod queue;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -101,8 +101,6 @@ pub struct Schedule {
     refused: HashMap<SourceName, Option<Instant>>,
     /// When the last wish went out that was not the first poll of its segment.
     last_wish: Option<Instant>,
-    /// How many segments were ever added: the order of those never checked.
-    added: u64,
     random: fastrand::Rng,
 }
 
@@ -116,44 +114,41 @@ struct Division {
 }
 
 impl Schedule {
-    /// An empty schedule; `seed` feeds the jitter of backoffs.
-    pub fn new(seed: u64) -> Self {
-        Self {
-            entries: HashMap::new(),
+    /// The schedule of `targets`; `seed` feeds the jitter of backoffs.
+    pub fn new(targets: Vec<Target>, seed: u64) -> Self {
+        let mut schedule = Self {
+            entries: HashMap::with_capacity(targets.len()),
             groups: BTreeMap::new(),
             urgent: VecDeque::new(),
             refused: HashMap::new(),
             last_wish: None,
-            added: 0,
             random: fastrand::Rng::with_seed(seed),
+        };
+        for (number, Target { key, every, promise, last, failures }) in targets.into_iter().enumerate() {
+            let group = Group { source: key.source.clone(), promise, every };
+            let waiting = last.map_or(Waiting::New(number), Waiting::Checked);
+            schedule.insert(key, Entry { group, waiting, in_flight: false, failures });
         }
+        schedule
     }
 
-    /// Makes `targets` the whole of the schedule. Segments that stay keep what is known of them.
-    pub fn set(&mut self, targets: Vec<Target>) {
-        let mut gone: HashSet<SegmentKey> = self.entries.keys().cloned().collect();
-        for target in targets {
-            gone.remove(&target.key);
-            let group = Group { source: target.key.source.clone(), promise: target.promise, every: target.every };
-            let known = self.remove(&target.key);
-            let (waiting, in_flight, failures) = match known {
-                Some(entry) => (entry.waiting, entry.in_flight, entry.failures),
-                None => (target.last.map_or_else(|| self.new_number(), Waiting::Checked), false, target.failures),
-            };
-            self.insert(target.key, Entry { group, waiting, in_flight, failures });
-        }
-        for key in gone {
-            self.remove(&key);
-        }
-        self.groups.retain(|_, queue| queue.members > 0);
-        self.urgent.retain(|key| self.entries.contains_key(key));
-        let sources: HashSet<&SourceName> = self.groups.keys().map(|group| &group.source).collect();
-        self.refused.retain(|source, _| sources.contains(source));
+    /// Whether nothing is left to poll, nor in flight.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
-    fn new_number(&mut self) -> Waiting {
-        self.added += 1;
-        Waiting::New(self.added)
+    /// Takes a segment out.
+    pub fn forget(&mut self, key: &SegmentKey) {
+        self.remove(key);
+        self.urgent.retain(|other| other != key);
+    }
+
+    /// Takes all segments of a source out that are not in flight, and names them.
+    pub fn forget_waiting(&mut self, source: &SourceName) -> Vec<SegmentKey> {
+        let waiting = self.entries.iter().filter(|(key, entry)| key.source == *source && !entry.in_flight);
+        let keys: Vec<SegmentKey> = waiting.map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| self.forget(key));
+        keys
     }
 
     fn insert(&mut self, key: SegmentKey, entry: Entry) {
@@ -236,7 +231,7 @@ impl Schedule {
     /// The first segment of each kind among the usable groups of promises or wishes.
     fn heads(&self, promise: bool, stretch: f64, usable: impl Fn(&SourceName) -> bool) -> Heads<'_> {
         let mut heads = Heads::default();
-        let mut first_number = u64::MAX;
+        let mut first_number = usize::MAX;
         for (group, queue) in self.groups.iter().filter(|(group, _)| group.promise == promise && usable(&group.source))
         {
             if let Some((number, key)) = queue.first_new().filter(|(number, _)| *number < first_number) {

@@ -10,7 +10,7 @@ use crate::model::SegmentKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
     /// It was never checked: due at once, in the order of its number.
-    New(u64),
+    New(usize),
     /// It was checked then: due one interval later.
     Checked(Instant),
     /// It failed: due then.
@@ -22,7 +22,7 @@ pub(super) enum Waiting {
 pub(super) struct Queue {
     /// All of the group, also those in flight.
     pub(super) members: usize,
-    new: BTreeSet<(u64, SegmentKey)>,
+    new: BTreeSet<(usize, SegmentKey)>,
     checked: BTreeSet<(Instant, SegmentKey)>,
     backoff: BTreeSet<(Instant, SegmentKey)>,
 }
@@ -46,7 +46,7 @@ impl Queue {
     }
 
     /// The first that was never checked.
-    pub(super) fn first_new(&self) -> Option<(u64, &SegmentKey)> {
+    pub(super) fn first_new(&self) -> Option<(usize, &SegmentKey)> {
         self.new.first().map(|(number, key)| (*number, key))
     }
 

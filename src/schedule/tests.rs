@@ -25,9 +25,7 @@ fn promise(id: impl std::fmt::Display, every: u64, last: Option<Instant>) -> Tar
 }
 
 fn schedule(targets: Vec<Target>) -> Schedule {
-    let mut schedule = Schedule::new(7);
-    schedule.set(targets);
-    schedule
+    Schedule::new(targets, 7)
 }
 
 /// Polls that go out at `now` and end at once, until nothing more is due: their ids, and when to look again.
@@ -94,8 +92,7 @@ fn failures_back_off_and_an_answer_ends_that() {
 fn the_same_seed_gives_the_same_delays() {
     let t0 = Instant::now();
     let next = |seed| {
-        let mut schedule = Schedule::new(seed);
-        schedule.set(vec![wish("a", 300, None)]);
+        let mut schedule = Schedule::new(vec![wish("a", 300, None)], seed);
         polls(&mut schedule, t0, PLENTY, Ended::Failed).1
     };
     assert_eq!(next(1), next(1));
@@ -150,17 +147,18 @@ fn what_is_asked_for_interactively_goes_first() {
 }
 
 #[test]
-fn a_reload_keeps_what_is_known() {
+fn one_pass_forgets_what_it_has_polled() {
     let t0 = Instant::now();
-    let mut schedule = schedule(vec![wish("stays", 60, None), wish("goes", 60, None), wish("flies", 60, None)]);
-    polls(&mut schedule, t0, PLENTY, Ended::Answered);
-    schedule.start(&key("flies"), t0);
-    schedule.set(vec![wish("stays", 60, None), wish("comes", 60, None), promise("flies", 30, None)]);
-    let (sent, next) = polls(&mut schedule, t0, PLENTY, Ended::Answered);
-    assert_eq!((sent, next), (ids(&["comes"]), Next::At(t0 + secs(60))));
-    schedule.end(&key("flies"), Ended::Answered, t0 + secs(1));
-    schedule.end(&key("goes"), Ended::Answered, t0 + secs(1));
-    assert_eq!(schedule.next(t0 + secs(1), PLENTY, |_| true), Next::At(t0 + secs(31)));
+    let mut schedule = schedule(vec![wish("a", 60, None), wish("b", 60, None), wish("c", 60, None)]);
+    schedule.start(&key("a"), t0);
+    schedule.forget(&key("b"));
+    assert_eq!(schedule.forget_waiting(&SourceName::new("s")), [key("c")]);
+    assert!(!schedule.is_empty());
+    schedule.end(&key("a"), Ended::Answered, t0);
+    schedule.forget(&key("a"));
+    schedule.end(&key("a"), Ended::Answered, t0);
+    assert!(schedule.is_empty());
+    assert_eq!(schedule.next(t0, PLENTY, |_| true), Next::Idle);
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! The vendors: which request asks for what, and what in an answer is the segment.
+//!
+//! One file a vendor, listed in [`ALL`]; nothing else in the tree names one, apart from SQL views and the simulator.
+//! Nothing here sends, stores or compares.
+
+mod octave;
+mod statsig;
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::document::Shape;
+use crate::model::{About, ProviderEntry, UnixMs};
+use crate::transport::Request;
+
+/// Every provider that a configuration can name.
+pub const ALL: &[&dyn Provider] = &[&statsig::Statsig, &octave::Octave];
+
+/// One vendor's API.
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// Its name in configurations and its usual base URL.
+    fn entry(&self) -> ProviderEntry;
+
+    /// What is special in its documents.
+    fn shape(&self) -> &'static Shape;
+
+    /// The request for one segment.
+    fn get(&self, id: &str) -> Request;
+
+    /// The segment in a 200 answer's body; the error says in a few words what is wrong with it.
+    fn found(&self, body: Value) -> Result<Found, &'static str>;
+
+    /// What a document says about itself.
+    fn about(&self, document: &Value) -> About;
+}
+
+/// A segment in an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The id that the segment itself bears.
+    pub id: String,
+    /// The segment's object.
+    pub segment: Value,
+    /// What the provider says that the request cost, as JSON text.
+    pub usage: Option<String>,
+}
+
+/// What `config` needs to know of every provider.
+pub fn catalogue() -> Vec<ProviderEntry> {
+    ALL.iter().map(|provider| provider.entry()).collect()
+}
+
+/// The provider of that name.
+pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
+    ALL.iter().copied().find(|provider| provider.entry().name == name)
+}
+
+/// A member that is a non-empty string.
+fn text<'a>(object: &'a Value, member: &str) -> Option<&'a str> {
+    object.get(member)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// Milliseconds of an epoch number or an RFC 3339 string.
+fn time(value: Option<&Value>) -> Option<UnixMs> {
+    match value? {
+        Value::String(text) => UnixMs::parse(text).ok(),
+        number => whole(number).map(UnixMs),
+    }
+}
+
+/// A number's whole part.
+fn whole(number: &Value) -> Option<i64> {
+    let number = number.as_number()?;
+    // A double that large is no time and no revision; the cast saturates.
+    #[expect(clippy::cast_possible_truncation)]
+    number.as_i64().or_else(|| number.as_f64().filter(|value| value.is_finite()).map(|value| value as i64))
+}

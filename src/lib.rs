@@ -5,6 +5,7 @@ pub mod clock;
 pub mod diff;
 pub mod document;
 pub mod model;
+pub mod provider;
 pub mod schedule;
 pub mod secret;
 pub mod transport;

@@ -1,11 +1,53 @@
-//! segsync (the architecture page comes here).
+//! segsync mirrors customer segments of several SaaS products into one SQLite file with a complete change history, and
+//! never exceeds the providers' request budgets. This page is the house: what is where, and what must never happen.
+//!
+//! # The one straight way
+//!
+//! ```text
+//! config ─> schedule ─> budget ─> provider ─> document ─> diff ─> store ─┬─> events ─> log line, demo
+//!  what       when       may I      bytes      canonical    Δ     commit └─> cache
+//! ```
+//!
+//! # Floors
+//!
+//! A file imports from lower floors only: never up, never sideways. Files of one room import each other without circles,
+//! in the rooms marked `/*` not at all: there they meet in `mod.rs`. `tests/tidy.rs` reads this table and holds it.
+//!
+//! | floor | modules | each one's work |
+//! |---|---|---|
+//! | 8 | `main` | parse, dispatch, exit code |
+//! | 7 | `cli/*` | a file per verb |
+//! | 6 | `daemon` | the composition root: builds, spawns, reloads, joins, shuts down |
+//! | 5 | `poll` | the straight way for one segment: the only module that imports every stage |
+//! | 4 | `cache`, `events` | moka in front of the store; committed versions to subscribers |
+//! | 3 | `provider/*`, `store/*` | a vendor's URLs and shape; the only SQL |
+//! | 2 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |
+//! | 1 | `config`, `budget`, `document` | a checked configuration; the permits; canonical JSON, pure |
+//! | 0 | `model`, `clock`, `secret`, `telemetry`, `systemd` | plain words; the only reader of clocks; keys that never print; logging; notify |
+//! | - | `simulator` | fake providers with a memory, for demo and tests: a wing of its own that imports nothing of the rest |
+//!
+//! # Invariants
+//!
+//! - Only `transport` sends to providers, and only against a [`budget::Permit`]; only `budget` makes one.
+//! - A request's row is in `polls` before it is sent: the ledger survives any kill.
+//! - Only `store` knows SQL. Only `clock` asks for the time; everything else is given `now`. Only `daemon` spawns tasks.
+//! - `diff`, `document` and `schedule` are functions of their arguments.
+//! - A failed, empty or partial answer is never a deletion.
+//! - Events and the cache move after the commit, never before.
+//! - Nothing outside of `provider`, the SQL views and the simulator names a vendor.
+//! - No test-only code in production paths.
 
 pub mod budget;
+pub mod cache;
 pub mod clock;
 pub mod diff;
 pub mod document;
+pub mod events;
 pub mod model;
+pub mod poll;
 pub mod provider;
 pub mod schedule;
 pub mod secret;
+pub mod systemd;
+pub mod telemetry;
 pub mod transport;

@@ -40,6 +40,7 @@
 pub mod budget;
 pub mod cache;
 pub mod clock;
+pub mod config;
 pub mod diff;
 pub mod document;
 pub mod events;

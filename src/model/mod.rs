@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Declares an enum whose variants have one fixed word each, used in the database, in JSON and on the terminal.
 macro_rules! words {
@@ -222,8 +222,7 @@ impl fmt::Display for SegmentKey {
 }
 
 /// "At most `requests` in any window of length `per`."
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Limit {
     /// Requests that a window may hold; at least 1.
     pub requests: u32,

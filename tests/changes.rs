@@ -306,8 +306,8 @@ proptest! {
             _ => changes[at].op = ChangeOp::ALL[which % ChangeOp::ALL.len()],
         }
         let untouched = diff(old.value(), new.value(), &RULES) == changes;
-        let folds = fold(old.value(), &changes).is_ok_and(|value| value.to_string() == new.text());
-        let unfolds = unfold(new.value(), &changes).is_ok_and(|value| value.to_string() == old.text());
+        let folds = fold(old.value(), &changes).is_ok_and(|value| value == **new.value());
+        let unfolds = unfold(new.value(), &changes).is_ok_and(|value| value == **old.value());
         prop_assert_eq!(folds && unfolds, untouched);
     }
 
@@ -334,6 +334,9 @@ proptest! {
 
     #[test]
     fn one_element_more_is_one_change(value in document(), rolls in dice(), fresh in value()) {
+        // A change inside of a set's member is another member.
+        let tags = value.get("tags").and_then(Value::as_array);
+        prop_assume!(tags.is_none_or(|tags| tags.iter().all(|tag| !tag.is_array() && !tag.is_object())));
         let old = canonical(value, &RULES);
         let mut value = Value::clone(old.value());
         insert(&mut value, &mut Dice(rolls.into_iter()), fresh);

@@ -49,6 +49,7 @@ pub mod poll;
 pub mod provider;
 pub mod schedule;
 pub mod secret;
+pub mod simulator;
 pub mod systemd;
 pub mod telemetry;
 pub mod transport;

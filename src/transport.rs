@@ -50,6 +50,8 @@ pub struct Answer {
     pub etag: Option<String>,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
+    /// How long the account sends nothing from now on.
+    pub hold: Option<Duration>,
     /// The decoded body.
     pub body: Result<Vec<u8>, BodyError>,
 }
@@ -140,8 +142,8 @@ impl Transport {
         let etag = self.etag(response.headers());
         let body = self.body(response).await;
         let refused = status == 429 || (status != 200 && retry_after.is_some());
-        sending.end(if refused { End::Refused { retry_after } } else { End::Accepted { retry_after } });
-        Ok(Answer { status, etag, retry_after, body })
+        let hold = sending.end(if refused { End::Refused { retry_after } } else { End::Accepted { retry_after } });
+        Ok(Answer { status, etag, retry_after, hold, body })
     }
 
     /// The request's URL; refuses what URL rules would turn into another path.

@@ -238,9 +238,9 @@ pub enum End {
 pub struct Sending(Option<Ticket>);
 
 impl Sending {
-    /// An answer was seen.
-    pub fn end(mut self, end: End) {
-        let Some(ticket) = self.0.take() else { return };
+    /// An answer was seen. Returns how long nothing is sent from now on.
+    pub fn end(mut self, end: End) -> Option<Duration> {
+        let ticket = self.0.take()?;
         let now = ticket.budget.0.clock.now().mono;
         let gates = &mut *ticket.budget.0.lock();
         gates.ledger.end(now, now);
@@ -260,6 +260,7 @@ impl Sending {
             }
         }
         ticket.budget.0.changed.notify_one();
+        gates.hold.remaining(now)
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::budget::Capacity;
-use crate::model::{PollKind, SegmentKey, SourceName};
+use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
 
 use queue::{Queue, Waiting};
 
@@ -63,6 +63,31 @@ pub enum Ended {
     Throttled,
     /// The provider refuses the key; the whole source has to wait.
     Unauthorized,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Created
+            | Outcome::Updated
+            | Outcome::Unchanged
+            | Outcome::Deleted
+            | Outcome::Restored
+            | Outcome::NotFound => Self::Answered,
+            Outcome::Failed | Outcome::Malformed => Self::Failed,
+            Outcome::Throttled => Self::Throttled,
+            Outcome::Unauthorized => Self::Unauthorized,
+        }
+    }
+}
+
+/// Polls of a segment that ended without an answer, in a row, before and after one more end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Before it.
+    pub before: u32,
+    /// With it.
+    pub after: u32,
 }
 
 /// How the wishes and promises of an account stretch now: 1 when everything fits.
@@ -284,9 +309,10 @@ impl Schedule {
     }
 
     /// Notes how a started poll ended. A segment that was removed meanwhile is forgotten.
-    pub fn end(&mut self, key: &SegmentKey, ended: Ended, now: Instant) {
+    pub fn end(&mut self, key: &SegmentKey, ended: Ended, now: Instant) -> Failures {
         self.settle_source(&key.source, ended, now);
-        let Some(mut entry) = self.remove(key) else { return };
+        let Some(mut entry) = self.remove(key) else { return Failures::default() };
+        let before = entry.failures;
         entry.in_flight = false;
         match ended {
             Ended::Answered => (entry.waiting, entry.failures) = (Waiting::Checked(now), 0),
@@ -297,7 +323,9 @@ impl Schedule {
             }
             Ended::Throttled | Ended::Unauthorized => (),
         }
+        let after = entry.failures;
         self.insert(key.clone(), entry);
+        Failures { before, after }
     }
 
     fn settle_source(&mut self, source: &SourceName, ended: Ended, now: Instant) {

@@ -1,0 +1,131 @@
+//! Everything that can be wrong before something runs: keys, certificates, sources that contradict each other.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::budget::Terms;
+use crate::clock::Clock;
+use crate::config::{Config, Source};
+use crate::model::SourceName;
+use crate::provider::{self, Provider};
+use crate::secret::KeyPrint;
+use crate::transport::{Settings, Transport};
+
+/// A configuration whose keys have been read: nothing in it can fail any more.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) config: Config,
+    pub(super) accounts: Vec<PreparedAccount>,
+}
+
+/// Sources that share one budget.
+#[derive(Debug)]
+pub(super) struct PreparedAccount {
+    pub(super) terms: Terms,
+    pub(super) sources: Vec<PreparedSource>,
+}
+
+/// A source that can send.
+pub(super) struct PreparedSource {
+    pub(super) config: Source,
+    pub(super) provider: &'static dyn Provider,
+    pub(super) transport: Transport,
+    print: KeyPrint,
+}
+
+impl Prepared {
+    /// Reads the keys of `config` and sets up its connections. All missing keys are told together.
+    pub fn new(config: Config, clock: &Clock) -> Result<Self> {
+        Self::of_sources(config, clock, |_| true)
+    }
+
+    /// The same for some of the sources; the keys of the others are not read.
+    pub fn of_sources(config: Config, clock: &Clock, wanted: impl Fn(&SourceName) -> bool) -> Result<Self> {
+        let sources = config.sources.iter().filter(|source| wanted(&source.name));
+        let (prepared, problems): (Vec<_>, Vec<_>) =
+            sources.map(|source| prepare(source, clock)).partition(Result::is_ok);
+        let problems: Vec<String> = problems.into_iter().filter_map(|one| one.err()).map(|e| format!("{e:#}")).collect();
+        if !problems.is_empty() {
+            bail!("{}", problems.join("\n"));
+        }
+        let accounts = accounts(prepared.into_iter().filter_map(Result::ok).collect())?;
+        Ok(Self { config, accounts })
+    }
+
+    /// The configuration it was made of.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+fn prepare(source: &Source, clock: &Clock) -> Result<PreparedSource> {
+    let key = source.read_key()?;
+    let provider = provider::by_name(source.provider).context("a provider of the catalogue")?;
+    let settings = Settings {
+        base_url: source.base_url.clone(),
+        timeout: source.timeout,
+        max_body: source.max_body,
+    };
+    let print = key.fingerprint();
+    let transport = Transport::new(settings, key, clock.clone()).with_context(|| format!("source {}", source.name))?;
+    Ok(PreparedSource { config: source.clone(), provider, transport, print })
+}
+
+/// Groups sources by account: the same provider, base URL and key.
+fn accounts(sources: Vec<PreparedSource>) -> Result<Vec<PreparedAccount>> {
+    let mut accounts: Vec<PreparedAccount> = Vec::new();
+    for source in sources {
+        match accounts.iter_mut().find(|account| account.sources[0].shares_account(&source)) {
+            Some(account) => account.join(source)?,
+            None => accounts.push(PreparedAccount { terms: terms(&source.config), sources: vec![source] }),
+        }
+    }
+    Ok(accounts)
+}
+
+fn terms(source: &Source) -> Terms {
+    Terms {
+        limits: source.limits.clone(),
+        share: source.share,
+        burst: NonZeroU32::new(source.burst).unwrap_or(NonZeroU32::MIN),
+        timeout: source.timeout,
+    }
+}
+
+impl PreparedAccount {
+    fn join(&mut self, source: PreparedSource) -> Result<()> {
+        let (first, own) = (&self.sources[0].config.name, terms(&source.config));
+        let same_but_timeout = Terms { timeout: self.terms.timeout, ..own.clone() };
+        if same_but_timeout != self.terms {
+            bail!(
+                "sources {first} and {} are one account (same provider, base_url and key) and share its budget: \
+                 give both the same limits, share and burst",
+                source.config.name
+            );
+        }
+        self.terms.timeout = self.terms.timeout.max(own.timeout);
+        self.sources.push(source);
+        Ok(())
+    }
+}
+
+impl PreparedSource {
+    fn shares_account(&self, other: &Self) -> bool {
+        let url = |source: &Self| (source.config.provider, source.config.base_url.clone());
+        self.print == other.print && url(self) == url(other)
+    }
+}
+
+impl fmt::Debug for PreparedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PreparedSource").field(&self.config.name).finish()
+    }
+}
+
+/// The longest time that a request of this configuration may take.
+pub(super) fn longest_timeout(config: &Config) -> Duration {
+    config.sources.iter().map(|source| source.timeout).max().unwrap_or_default()
+}

@@ -30,9 +30,9 @@ impl Cache {
     }
 
     /// What the file knows of a segment; concurrent readers share one read.
-    pub async fn latest(&self, segment: SegmentId) -> Result<Arc<Latest>, Arc<Error>> {
+    pub async fn latest(&self, segment: SegmentId) -> Result<Arc<Latest>, Error> {
         let read = async { self.store.latest(segment).await.map(Arc::new) };
-        self.entries.try_get_with(segment, read).await
+        self.entries.try_get_with(segment, read).await.map_err(|shared| Error::clone(&shared))
     }
 
     /// Replaces what is known of a segment after a commit.
@@ -42,5 +42,5 @@ impl Cache {
 }
 
 fn weight(latest: &Latest) -> usize {
-    OVERHEAD + latest.document.as_ref().map_or(0, |document| document.len())
+    OVERHEAD + latest.document.as_ref().map_or(0, |document| document.text.len())
 }

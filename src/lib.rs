@@ -39,8 +39,10 @@
 
 pub mod budget;
 pub mod cache;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod diff;
 pub mod document;
 pub mod events;
@@ -50,6 +52,7 @@ pub mod provider;
 pub mod schedule;
 pub mod secret;
 pub mod simulator;
+pub mod store;
 pub mod systemd;
 pub mod telemetry;
 pub mod transport;

@@ -1,2 +1,7 @@
-//! Parse, dispatch, exit code.
-fn main() {}
+//! Dispatches to the verbs.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    segsync::cli::main()
+}

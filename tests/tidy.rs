@@ -175,7 +175,8 @@ fn everything_has_its_room() {
                 wrong.push(format!("{} uses {word}", file.path));
             }
         }
-        let other_tests = file.code.matches("#[cfg(test)]").count() != file.code.matches("#[cfg(test)]\nmod tests;").count();
+        let other_tests =
+            file.code.matches("#[cfg(test)]").count() != file.code.matches("#[cfg(test)]\nmod tests;").count();
         if other_tests {
             wrong.push(format!("{} has code for tests only", file.path));
         }
@@ -196,7 +197,8 @@ fn only_the_providers_know_vendors() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let wrong: Vec<String> = sources().into_iter().filter(|file| !file.text.starts_with("//! ")).map(|f| f.path).collect();
+    let wrong: Vec<String> =
+        sources().into_iter().filter(|file| !file.text.starts_with("//! ")).map(|f| f.path).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 

@@ -37,6 +37,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// How many requests of the past a budget of these terms has to know: no more can count.
+    pub fn remembered(&self) -> usize {
+        self.limits.iter().map(|limit| limit.requests as usize).max().unwrap_or(0)
+    }
+
     /// The limits scaled by the share, each at least one request.
     fn scaled(&self) -> Vec<Limit> {
         let scale = |limit: &Limit| {

@@ -113,9 +113,8 @@ impl Account {
         let (now, capacity) = (self.now(), self.budget.capacity());
         let desk = self.desk();
         let in_flight = |source: &SourceName| desk.in_flight.get(source).copied().unwrap_or(0);
-        let has_slot = |source: &SourceName| {
-            self.sources.get(source).is_some_and(|worker| in_flight(source) < worker.concurrency)
-        };
+        let has_slot =
+            |source: &SourceName| self.sources.get(source).is_some_and(|worker| in_flight(source) < worker.concurrency);
         desk.schedule.next(now, capacity, has_slot)
     }
 
@@ -133,9 +132,10 @@ impl Account {
         let (account, give_up) = (Arc::clone(self), crew.give_up.clone());
         crew.tasks.spawn(async move {
             let flight = Flight { account: &account, key: &key, landed: false };
+            // Given up, the flight is dropped with the poll.
             tokio::select! {
-                () = give_up.cancelled() => drop(flight),
                 () = account.poll(flight, kind, permit) => (),
+                () = give_up.cancelled() => (),
             }
         });
     }

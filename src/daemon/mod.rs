@@ -54,7 +54,7 @@ pub struct Wiring {
 /// Runs until `shutdown`. `ready` is called once the database is open and the schedule stands; the network may be down.
 pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Result<()> {
     let Wiring { clock, events, mut reloads, shutdown } = wiring;
-    let store = Store::open(&prepared.config.store.path, &clock, longest_timeout(&prepared.config)).await?;
+    let store = Store::open(&prepared.config.store.path, &clock, longest_timeout(&prepared.config))?;
     let mut keep = keep_polls(&prepared.config);
     let poller = Poller::new(store.clone(), events, clock.clone());
     let mut engine = Engine::start(prepared, &poller, &store, &clock, None).await?;
@@ -98,7 +98,7 @@ pub async fn pass(
     shutdown: &CancellationToken,
     mut on_end: impl FnMut(&Ending),
 ) -> Result<Pass> {
-    let store = Store::open(&prepared.config.store.path, clock, longest_timeout(&prepared.config)).await?;
+    let store = Store::open(&prepared.config.store.path, clock, longest_timeout(&prepared.config))?;
     let poller = Poller::new(store.clone(), Events::default(), clock.clone());
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let once = Once { wanted: wanted.map(<[_]>::to_vec), endings: sender };
@@ -182,6 +182,7 @@ fn declarations(config: &Config) -> Vec<DeclareSource> {
         provider: source.provider.to_owned(),
         base_url: source.base_url.to_string(),
         segments: named(source).iter().map(|segment| Arc::clone(&segment.id)).collect(),
+        all: false,
     };
     config.sources.iter().map(declare).collect()
 }
@@ -214,9 +215,8 @@ async fn account(
     }
 
     let configs: HashMap<_, _> = prepared.sources.iter().map(|s| (s.config.name.clone(), s.config.clone())).collect();
-    let is_wanted = |key: &SegmentKey| {
-        once.is_none_or(|once| once.wanted.as_ref().is_none_or(|wanted| wanted.contains(key)))
-    };
+    let is_wanted =
+        |key: &SegmentKey| once.is_none_or(|once| once.wanted.as_ref().is_none_or(|wanted| wanted.contains(key)));
     let known: Vec<&Known> =
         declared.segments.iter().filter(|known| is_own(&known.key.source) && is_wanted(&known.key)).collect();
     let target = |known: &&Known| target(known, &configs[&known.key.source], now.mono, once.is_some());
@@ -265,10 +265,9 @@ fn keep_polls(config: &Config) -> Duration {
 }
 
 async fn prune_polls(store: &Store, clock: &Clock, keep: Duration) {
-    let before = clock.now().wall.minus(keep);
     loop {
-        match store.prune(before, PRUNE_BATCH).await {
-            Ok(pruned) if pruned < PRUNE_BATCH => return,
+        match store.prune(clock.now(), keep, PRUNE_BATCH).await {
+            Ok(0) => return,
             Ok(_) => (),
             Err(failure) => return error!("failed to {failure}"),
         }

@@ -47,7 +47,8 @@ impl Prepared {
         let sources = config.sources.iter().filter(|source| wanted(&source.name));
         let (prepared, problems): (Vec<_>, Vec<_>) =
             sources.map(|source| prepare(source, clock)).partition(Result::is_ok);
-        let problems: Vec<String> = problems.into_iter().filter_map(|one| one.err()).map(|e| format!("{e:#}")).collect();
+        let problems: Vec<String> =
+            problems.into_iter().filter_map(std::result::Result::err).map(|e| format!("{e:#}")).collect();
         if !problems.is_empty() {
             bail!("{}", problems.join("\n"));
         }
@@ -64,11 +65,7 @@ impl Prepared {
 fn prepare(source: &Source, clock: &Clock) -> Result<PreparedSource> {
     let key = source.read_key()?;
     let provider = provider::by_name(source.provider).context("a provider of the catalogue")?;
-    let settings = Settings {
-        base_url: source.base_url.clone(),
-        timeout: source.timeout,
-        max_body: source.max_body,
-    };
+    let settings = Settings { base_url: source.base_url.clone(), timeout: source.timeout, max_body: source.max_body };
     let print = key.fingerprint();
     let transport = Transport::new(settings, key, clock.clone()).with_context(|| format!("source {}", source.name))?;
     Ok(PreparedSource { config: source.clone(), provider, transport, print })

@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 use crate::model::{Op, Outcome, SegmentKey, SourceState};
 use crate::poll::Polled;
 use crate::schedule::Failures;
-use crate::store::{self, Committed};
+use crate::store::{self, VersionEntry};
 
 /// How many changes a line names before it says how many more there are.
 const SHOWN: usize = 3;
@@ -18,9 +18,8 @@ pub(super) fn polled(key: &SegmentKey, polled: &Polled, failures: Failures) {
     if let Some(state) = polled.source_state {
         source_state(source, state, why);
     }
-    if let Some(committed) = &polled.committed {
-        let version = committed.seq;
-        info!(source, segment, version, outcome, "{}", line(committed));
+    if let Some(made) = &polled.committed {
+        info!(source, segment, version = made.seq, outcome, "{}", line(made));
         return;
     }
     match polled.outcome {
@@ -56,15 +55,15 @@ fn source_state(source: &str, state: SourceState, why: &str) {
 }
 
 /// One version in words.
-fn line(committed: &Committed) -> String {
-    let head = format!("{} v{} {}", committed.key, committed.seq, verb(committed.op));
-    let by = committed.modified_by.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
+fn line(version: &VersionEntry) -> String {
+    let head = format!("{} v{} {}", version.key, version.seq, verb(version.op));
+    let by = version.modified_by.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
     let value = |json: &Option<String>| short(json.as_deref().unwrap_or("absent"));
-    let changes = committed.changes.iter().take(SHOWN);
+    let changes = version.changes.iter().take(SHOWN);
     let mut changes: Vec<String> =
         changes.map(|change| format!("{} {} → {}", change.field, value(&change.old), value(&change.new))).collect();
-    if committed.changes.len() > SHOWN {
-        changes.push(format!("{} more", committed.changes.len() - SHOWN));
+    if version.changes.len() > SHOWN {
+        changes.push(format!("{} more", version.changes.len() - SHOWN));
     }
     let what = if changes.is_empty() { String::new() } else { format!(": {}", changes.join("; ")) };
     // Names and values are a provider's text: a log line stays one line.

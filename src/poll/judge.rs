@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use crate::diff::diff;
 use crate::document::{self, Document};
-use crate::model::{Op, Outcome, Path, SegmentState};
+use crate::model::{Change, Op, Outcome, Path, SegmentState};
 use crate::provider::Provider;
 use crate::secret::ApiKey;
-use crate::store::{Latest, NewVersion};
+use crate::store::{Latest, NewVersion, StoredDocument};
 use crate::transport::{Answer, BodyError, NoAnswer};
 
 /// What was asked, and of whom.
@@ -28,7 +28,7 @@ pub(super) struct Asked<'a> {
 pub(super) struct Verdict {
     pub(super) outcome: Outcome,
     pub(super) error: Option<String>,
-    pub(super) usage: Option<String>,
+    pub(super) usage: Option<f64>,
     /// The validator of the last document from now on.
     pub(super) etag: Option<String>,
     pub(super) version: Option<NewVersion>,
@@ -45,7 +45,7 @@ pub(super) fn judge(answer: &Result<Answer, NoAnswer>, asked: &Asked<'_>, latest
     match answer.status {
         200 => match read(&answer.body, asked) {
             Ok(read) => {
-                let (outcome, version) = compare(read.document, asked, latest);
+                let (outcome, version) = compare(&read.document, asked, latest);
                 Verdict { outcome, error: None, usage: read.usage, etag: answer.etag.clone(), version }
             }
             Err(Unread { outcome, why }) => kept(outcome, Some(asked.key.excerpt(&why))),
@@ -54,8 +54,12 @@ pub(super) fn judge(answer: &Result<Answer, NoAnswer>, asked: &Asked<'_>, latest
         404 => {
             let verdict = refused(Outcome::NotFound, "not found");
             // The second in a row deletes a segment that was there.
-            let is_second = latest.state == SegmentState::Present && latest.missing;
-            if is_second { Verdict { outcome: Outcome::Deleted, version: Some(gone(latest)), ..verdict } } else { verdict }
+            let is_second = latest.state == SegmentState::Present && latest.not_found;
+            if is_second {
+                Verdict { outcome: Outcome::Deleted, version: Some(gone(latest)), ..verdict }
+            } else {
+                verdict
+            }
         }
         401 | 403 => refused(Outcome::Unauthorized, "the key was refused"),
         429 => refused(Outcome::Throttled, "too many requests"),
@@ -69,7 +73,7 @@ pub(super) fn judge(answer: &Result<Answer, NoAnswer>, asked: &Asked<'_>, latest
 
 struct Read {
     document: Document,
-    usage: Option<String>,
+    usage: Option<f64>,
 }
 
 struct Unread {
@@ -96,35 +100,39 @@ fn read(body: &Result<Vec<u8>, BodyError>, asked: &Asked<'_>) -> Result<Read, Un
 }
 
 /// What a document means for a segment whose last version is `latest`.
-fn compare(document: Document, asked: &Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
+fn compare(document: &Document, asked: &Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
     let about = asked.provider.about(document.value());
+    let is_same = latest.document.as_ref().is_some_and(|last| last.hash == *document.hash());
     let (outcome, op) = match (latest.state, about.deleted) {
+        (SegmentState::Present, false) if is_same => return (Outcome::Unchanged, None),
         // After a delete only a restore follows.
         (SegmentState::Deleted, true) => return (Outcome::Unchanged, None),
-        (SegmentState::Present, false) if latest.hash.as_ref() == Some(document.hash()) => {
-            return (Outcome::Unchanged, None);
-        }
         (SegmentState::Pending, false) => (Outcome::Created, Op::Create),
         (SegmentState::Present, false) => (Outcome::Updated, Op::Update),
         (SegmentState::Deleted, false) => (Outcome::Restored, Op::Restore),
         (SegmentState::Pending | SegmentState::Present, true) => (Outcome::Deleted, Op::Delete),
     };
-    let changes = match &latest.document {
-        Some(last) => diff(last.value(), document.value(), asked.provider.shape()),
-        None => Vec::new(),
-    };
     let jump = about.revision.zip(latest.revision).map(|(new, old)| new.saturating_sub(old).saturating_sub(1));
     let version = NewVersion {
         base: latest.seq,
         op,
+        cause: None,
         modified_at: about.modified_at,
         modified_by: about.modified_by,
         revision: about.revision,
         missed_revisions: jump.filter(|missed| *missed > 0),
-        document: Some(document),
-        changes,
+        document: Some(StoredDocument { text: document.text().into(), hash: *document.hash() }),
+        changes: changes(document, asked, latest),
     };
     (outcome, Some(version))
+}
+
+/// What differs from the last version's document; nothing where that has none.
+fn changes(document: &Document, asked: &Asked<'_>, latest: &Latest) -> Vec<Change> {
+    let Some(last) = &latest.document else { return Vec::new() };
+    // Read as it was written by `Document`; a text that is no JSON any more differs as a whole.
+    let last = document::parse(&last.text).unwrap_or(Value::Null);
+    diff(&last, document.value(), asked.provider.shape())
 }
 
 /// A version without a document.
@@ -132,6 +140,7 @@ fn gone(latest: &Latest) -> NewVersion {
     NewVersion {
         base: latest.seq,
         op: Op::Delete,
+        cause: None,
         modified_at: None,
         modified_by: None,
         revision: None,

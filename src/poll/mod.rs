@@ -13,9 +13,11 @@ use crate::budget::Permit;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::events::Events;
-use crate::model::{Outcome, Path, PollKind, SegmentKey, SegmentState, SourceState};
+use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceState};
 use crate::provider::Provider;
-use crate::store::{self, BeginPoll, Committed, FinishPoll, Latest, SegmentEnd, SegmentId, SourceEnd, SourceId, Store};
+use crate::store::{
+    BeginPoll, Error, FinishPoll, Latest, NewVersion, SegmentEnd, SegmentId, SourceId, Store, VersionEntry,
+};
 use crate::transport::Transport;
 
 use health::Health;
@@ -54,7 +56,7 @@ pub struct Polled {
     /// The source's new state, if it changed.
     pub source_state: Option<SourceState>,
     /// The version that it made.
-    pub committed: Option<Arc<Committed>>,
+    pub committed: Option<Arc<VersionEntry>>,
 }
 
 /// Polls segments into one store. Clones share it.
@@ -81,7 +83,7 @@ impl Poller {
         segment: SegmentId,
         kind: PollKind,
         permit: Permit,
-    ) -> Result<Polled, Arc<store::Error>> {
+    ) -> Result<Polled, Error> {
         let latest = self.cache.latest(segment).await?;
         // After a delete a validator could turn the way back into "not modified".
         let validator = latest.etag.clone().filter(|_| latest.state == SegmentState::Present);
@@ -103,7 +105,7 @@ impl Poller {
         let Verdict { outcome, error, usage, etag, version } = judge(&answer, &asked, &latest);
         let answer = answer.ok();
         let source_state = source.observe(outcome);
-        let next = version.as_ref().map(|version| latest.after(version));
+        let next = after(&latest, version.as_ref(), etag.as_deref(), outcome);
         let finish = FinishPoll {
             poll,
             now,
@@ -112,36 +114,35 @@ impl Poller {
             bytes: answer.as_ref().and_then(|answer| answer.body.as_ref().ok()).map(|body| body.len() as u64),
             usage,
             error: error.clone(),
-            segment: Some(SegmentEnd { id: segment, etag: etag.clone(), version }),
-            source: SourceEnd {
-                state: source_state,
-                held_until: answer.and_then(|answer| answer.hold).map(|hold| now.wall.plus(hold)),
-            },
+            segments: vec![SegmentEnd { id: segment, outcome, etag, version }],
+            source_state: source_state.map(|state| (state, error.clone())),
+            held_until: answer.and_then(|answer| answer.hold).map(|hold| now.wall.plus(hold)),
         };
-        let committed = self.store.finish_poll(finish).await?.map(Arc::new);
+        let committed = self.store.finish_poll(finish).await?.pop().map(Arc::new);
 
-        let missing = outcome == Outcome::NotFound;
-        self.remember(segment, &latest, next, etag, missing).await;
+        if next != *latest {
+            self.cache.put(segment, Arc::new(next)).await;
+        }
         if let Some(committed) = &committed {
             self.events.announce(Arc::clone(committed));
         }
         Ok(Polled { outcome, error, source_state, committed })
     }
+}
 
-    /// Moves the cache after a commit, where it has to.
-    async fn remember(
-        &self,
-        segment: SegmentId,
-        latest: &Arc<Latest>,
-        next: Option<Latest>,
-        etag: Option<String>,
-        missing: bool,
-    ) {
-        let is_same = next.is_none() && latest.etag == etag && latest.missing == missing;
-        if !is_same {
-            let next = next.unwrap_or_else(|| Latest::clone(latest));
-            self.cache.put(segment, Arc::new(Latest { etag, missing, ..next })).await;
-        }
+/// What the file knows of a segment after a poll is finished.
+fn after(latest: &Latest, version: Option<&NewVersion>, etag: Option<&str>, outcome: Outcome) -> Latest {
+    let (etag, not_found) = (etag.map(str::to_owned), outcome == Outcome::NotFound);
+    match version {
+        None => Latest { etag, not_found, ..latest.clone() },
+        Some(version) => Latest {
+            seq: version.base + 1,
+            state: if version.op == Op::Delete { SegmentState::Deleted } else { SegmentState::Present },
+            document: version.document.clone(),
+            revision: version.revision,
+            etag,
+            not_found,
+        },
     }
 }
 

@@ -42,8 +42,8 @@ pub struct Found {
     pub id: String,
     /// The segment's object.
     pub segment: Value,
-    /// What the provider says that the request cost, as JSON text.
-    pub usage: Option<String>,
+    /// What the provider says that the request cost, in its own unit.
+    pub usage: Option<f64>,
 }
 
 /// What `config` needs to know of every provider.

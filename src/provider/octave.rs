@@ -43,7 +43,7 @@ impl Provider for Octave {
 
     fn found(&self, body: Value) -> Result<Found, &'static str> {
         let id = text(&body, "oId").ok_or("it has no `oId`")?.to_owned();
-        let usage = body.pointer("/_metadata/usage").filter(|usage| usage.is_number()).map(Value::to_string);
+        let usage = body.pointer("/_metadata/usage").and_then(Value::as_f64);
         Ok(Found { id, segment: body, usage })
     }
 
@@ -68,7 +68,7 @@ mod tests {
     fn the_segment_is_the_body() {
         let body = json!({"_metadata": {"usage": 2}, "oId": "sg_1", "name": "x"});
         let found = Octave.found(body.clone()).expect("a segment");
-        assert_eq!(found, Found { id: "sg_1".to_owned(), segment: body, usage: Some("2".to_owned()) });
+        assert_eq!(found, Found { id: "sg_1".to_owned(), segment: body, usage: Some(2.0) });
         for body in [json!([]), json!("sg_1"), json!({"oId": null}), json!({"data": {"oId": "sg_1"}})] {
             assert!(Octave.found(body).is_err());
         }

@@ -41,7 +41,8 @@ impl Provider for Statsig {
     }
 
     fn found(&self, mut body: Value) -> Result<Found, &'static str> {
-        let segment = body.get_mut("data").map(Value::take).filter(Value::is_object).ok_or("it has no object `data`")?;
+        let segment =
+            body.get_mut("data").map(Value::take).filter(Value::is_object).ok_or("it has no object `data`")?;
         let id = text(&segment, "id").ok_or("its `data` has no `id`")?.to_owned();
         Ok(Found { id, segment, usage: None })
     }
@@ -68,7 +69,9 @@ mod tests {
     fn the_segment_is_the_data_of_the_envelope() {
         let found = Statsig.found(json!({"message": "ok", "data": {"id": "a", "x": 1}})).expect("a segment");
         assert_eq!((found.id.as_str(), found.segment), ("a", json!({"id": "a", "x": 1})));
-        for body in [json!([]), json!({"data": []}), json!({"id": "a"}), json!({"data": {"id": 7}}), json!({"data": {}})] {
+        for body in
+            [json!([]), json!({"data": []}), json!({"id": "a"}), json!({"data": {"id": 7}}), json!({"data": {}})]
+        {
             assert!(Statsig.found(body).is_err());
         }
     }

@@ -1,0 +1,107 @@
+//! `segsync run`: the daemon in the foreground, as a service manager starts it.
+
+use anyhow::{Context as _, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::{Context, Exit, runtime};
+use crate::config::Config;
+use crate::daemon::{self, Prepared, Wiring};
+use crate::events::Events;
+use crate::systemd;
+use crate::telemetry::{self, LevelHandle};
+
+const EXAMPLES: &str = "\
+Signals:
+  SIGTERM, SIGINT   stop: requests in flight get 5 s, everything answered is committed, exit 0
+  SIGHUP            read the configuration again; a bad one is refused and the old one stays
+
+Examples:
+  segsync run                               with ./segsync.toml or /etc/segsync/config.toml
+  segsync run -c /etc/segsync/eu.toml -v    another configuration, and a line for each request
+  systemctl reload segsync                  the same as SIGHUP, for the service";
+
+/// Run the daemon: keep every configured segment fresh
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {}
+
+pub(super) fn run(context: &Context, _: &Args) -> Result<Exit> {
+    let config = context.load_config()?;
+    let level = telemetry::init(context.log_level(config.log.level), config.log.format).context("start the log")?;
+    let prepared = super::prepare(config, &context.clock, Prepared::new)?;
+    runtime()?.block_on(serve(context, prepared, &level))?;
+    Ok(Exit::Done)
+}
+
+async fn serve(context: &Context, prepared: Prepared, level: &LevelHandle) -> Result<()> {
+    let (reload, reloads) = mpsc::channel(1);
+    let shutdown = CancellationToken::new();
+    let mut signals = Signals::new().context("listen for signals")?;
+    let running = prepared.config().clone();
+    let wiring =
+        Wiring { clock: context.clock.clone(), events: Events::default(), reloads, shutdown: shutdown.clone() };
+    let daemon = daemon::run(prepared, wiring, systemd::ready);
+    tokio::select! {
+        result = daemon => result,
+        () = signals.obey(context, &running, level, &reload, &shutdown) => unreachable!("signals are obeyed for ever"),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Turns signals into reloads and the shutdown, for ever.
+    async fn obey(
+        &mut self,
+        context: &Context,
+        running: &Config,
+        level: &LevelHandle,
+        reload: &mpsc::Sender<Prepared>,
+        shutdown: &CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => stop(shutdown),
+                _ = self.interrupt.recv() => stop(shutdown),
+                _ = self.hang_up.recv() => match read_again(context, running) {
+                    Ok(prepared) => {
+                        level.set(context.log_level(prepared.config().log.level));
+                        // The daemon is gone only when the process is about to end.
+                        drop(reload.send(prepared).await);
+                    }
+                    Err(error) => error!("reload refused, the old configuration stays: {error:#}"),
+                },
+            }
+        }
+    }
+}
+
+fn stop(shutdown: &CancellationToken) {
+    systemd::stopping();
+    info!("asked to stop");
+    shutdown.cancel();
+}
+
+/// Reads the configuration again, as far as a running daemon can take it over.
+fn read_again(context: &Context, running: &Config) -> Result<Prepared> {
+    let config = context.load_config()?;
+    if config.store.path != running.store.path {
+        bail!("another [store] path needs a restart");
+    }
+    Prepared::new(config, &context.clock)
+}

@@ -1,0 +1,181 @@
+//! What changed, and what a segment was at a time.
+//!
+//! Newest first, in an order that no clock can upset within a segment: by observation, then by commit.
+
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use super::{Error, Reader, VersionEntry, changes_of};
+use crate::model::{Op, SegmentKey, SourceName, UnixMs};
+use crate::store::VersionId;
+
+/// Whose versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of one source's segments.
+    Source(SourceName),
+    /// One segment's.
+    Segment(SegmentKey),
+}
+
+/// Which versions; the default is all of them.
+#[derive(Clone, Debug, Default)]
+pub struct LogFilter {
+    /// Whose.
+    pub scope: Option<Scope>,
+    /// Observed at this time or later.
+    pub since: Option<UnixMs>,
+    /// Observed before this time.
+    pub until: Option<UnixMs>,
+    /// With this op.
+    pub op: Option<Op>,
+    /// That changed this field or one inside of it; then only these changes are told.
+    pub field: Option<String>,
+    /// Committed after this one.
+    pub after: Option<VersionId>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// Which version of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The newest.
+    Latest,
+    /// By its number.
+    Seq(i64),
+    /// The one that held at this time.
+    Time(UnixMs),
+}
+
+/// A version with its document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The version and its changes.
+    pub entry: VersionEntry,
+    /// Its document; for a delete that left none, the last one before. `None` where there never was one.
+    pub document: Option<Arc<str>>,
+    /// The version that `document` is of, where it is an earlier one.
+    pub document_of: Option<i64>,
+}
+
+impl Reader {
+    /// The versions that pass the filter, newest first.
+    pub fn log(&self, filter: &LogFilter) -> Result<Vec<VersionEntry>, Error> {
+        self.read(|connection| {
+            let (sql, values) = log_sql(filter);
+            let mut statement = connection.prepare(&sql)?;
+            let rows = statement.query_map(params_from_iter(values), VersionEntry::from_row)?;
+            let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            for entry in &mut entries {
+                entry.changes = changes_of(connection, entry.id)?;
+                if let Some(field) = &filter.field {
+                    entry.changes.retain(|change| is_within(&change.field, field));
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    /// One version of a segment; `None` where there is no such segment or version, or the time is before its first.
+    pub fn version(&self, key: &SegmentKey, at: At) -> Result<Option<StoredVersion>, Error> {
+        self.read(|connection| {
+            let (sql, value) = version_sql(at);
+            let names = [Value::from(key.source.as_str().to_owned()), Value::from(key.id.to_string())];
+            let found = connection
+                .prepare(&sql)?
+                .query_row(params_from_iter(names.into_iter().chain(value)), |row| {
+                    Ok((VersionEntry::from_row(row)?, row.get("segment_id")?, row.get("document")?))
+                })
+                .optional()?;
+            let Some((mut entry, segment, document)) = found else { return Ok(None) };
+            entry.changes = changes_of(connection, entry.id)?;
+            let (document, document_of) = match document {
+                Some(own) => (Some(own), None),
+                None => earlier_document(connection, segment, entry.seq)?.unzip(),
+            };
+            Ok(Some(StoredVersion { entry, document, document_of }))
+        })
+    }
+}
+
+/// The statement behind [`Reader::log`] and its values.
+fn log_sql(filter: &LogFilter) -> (String, Vec<Value>) {
+    let mut terms = Vec::new();
+    let mut values = Vec::new();
+    let mut add = |term: &str, value: Value| {
+        values.push(value);
+        terms.push(term.replace("?", &format!("?{}", values.len())));
+    };
+    match &filter.scope {
+        Some(Scope::Source(name)) => add(
+            "v.segment_id IN (SELECT f.id FROM segments AS f JOIN sources AS g ON g.id = f.source_id WHERE g.name = ?)",
+            name.as_str().to_owned().into(),
+        ),
+        Some(Scope::Segment(key)) => {
+            add("src.name = ?", key.source.as_str().to_owned().into());
+            add("s.key = ?", key.id.to_string().into());
+        }
+        None => {}
+    }
+    if let Some(since) = filter.since {
+        add("v.observed_at >= ?", since.0.into());
+    }
+    if let Some(until) = filter.until {
+        add("v.observed_at < ?", until.0.into());
+    }
+    if let Some(op) = filter.op {
+        add("v.op = ?", op.as_str().to_owned().into());
+    }
+    if let Some(after) = filter.after {
+        add("v.id > ?", after.0.into());
+    }
+    if let Some(field) = &filter.field {
+        // The range is what the index can find; 1114111 is the last code point.
+        add(
+            "v.id IN (SELECT c.version_id FROM changes AS c
+                WHERE c.field >= ? AND c.field < ? || char(1114111)
+                AND (c.field = ? OR substr(c.field, length(?) + 1, 1) IN ('.', '[')))",
+            field.clone().into(),
+        );
+    }
+    let filter_text = if terms.is_empty() { String::new() } else { format!("WHERE {}", terms.join(" AND ")) };
+    let limit = filter.limit.map_or(String::new(), |limit| format!("LIMIT {limit}"));
+    let (columns, tables) = (VersionEntry::COLUMNS, VersionEntry::TABLES);
+    (format!("SELECT {columns} FROM {tables} {filter_text} ORDER BY v.observed_at DESC, v.id DESC {limit}"), values)
+}
+
+/// Whether `field` is `outer` or a part of it.
+fn is_within(field: &str, outer: &str) -> bool {
+    field.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The statement behind [`Reader::version`], after the source's name and the segment's id.
+fn version_sql(at: At) -> (String, Option<Value>) {
+    let (term, order, value) = match at {
+        At::Latest => ("", "v.seq", None),
+        At::Seq(seq) => ("AND v.seq = ?3", "v.seq", Some(seq.into())),
+        At::Time(time) => ("AND v.observed_at <= ?3", "v.observed_at DESC, v.id", Some(time.0.into())),
+    };
+    let (columns, tables) = (VersionEntry::COLUMNS, VersionEntry::TABLES);
+    let sql = format!(
+        "SELECT {columns}, v.segment_id, v.document FROM {tables}
+         WHERE src.name = ?1 AND s.key = ?2 {term}
+         ORDER BY {order} DESC LIMIT 1"
+    );
+    (sql, value)
+}
+
+fn earlier_document(connection: &Connection, segment: i64, seq: i64) -> rusqlite::Result<Option<(Arc<str>, i64)>> {
+    connection
+        .query_row(
+            "SELECT document, seq FROM versions
+             WHERE segment_id = ?1 AND seq < ?2 AND hash IS NOT NULL
+             ORDER BY seq DESC LIMIT 1",
+            [segment, seq],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+}

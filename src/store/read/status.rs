@@ -1,0 +1,170 @@
+//! How things stand: sources, freshness, requests, and what a pass brought.
+//!
+//! Counts and states only; nothing here reads a document.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Row, params};
+
+use super::{Error, Reader};
+use crate::model::{Outcome, SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
+use crate::store::{Columns, PollId, SourceId};
+
+/// A source, configured now or once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRow {
+    /// Its row.
+    pub id: SourceId,
+    /// Its configured name.
+    pub name: SourceName,
+    /// The provider's word.
+    pub provider: String,
+    /// Where its requests go.
+    pub base_url: String,
+    /// How its last requests went.
+    pub state: SourceState,
+    /// Since when.
+    pub state_since: UnixMs,
+    /// Why.
+    pub last_error: Option<String>,
+    /// How many of its segments are tracked; 0 where the configuration no longer names it.
+    pub tracked: i64,
+}
+
+/// How old the copy of a tracked segment is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreshnessRow {
+    /// Which.
+    pub key: SegmentKey,
+    /// What it is.
+    pub state: SegmentState,
+    /// The last answer; `None`: never.
+    pub last_checked_at: Option<UnixMs>,
+    /// The latest version's time; `None`: none yet.
+    pub last_changed_at: Option<UnixMs>,
+    /// The latest version's number; 0: none yet.
+    pub version: i64,
+    /// Failed or malformed polls since the last answer.
+    pub failures: u32,
+    /// Why the last poll brought no answer.
+    pub last_error: Option<String>,
+}
+
+/// What was done since a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Finished requests by source and outcome.
+    pub outcomes: BTreeMap<(SourceName, Outcome), u64>,
+    /// New versions.
+    pub versions: u64,
+}
+
+impl Reader {
+    /// Every source of the file, in the order of their first declaration.
+    pub fn sources(&self) -> Result<Vec<SourceRow>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT src.id, src.name, src.provider, src.base_url, src.state, src.state_since, src.last_error,
+                        (SELECT count(*) FROM segments AS s WHERE s.source_id = src.id AND s.tracked = 1) AS tracked
+                 FROM sources AS src ORDER BY src.id",
+            )?;
+            let rows = statement.query_map([], source)?;
+            rows.collect()
+        })
+    }
+
+    /// The tracked segments, the one that waits longest first.
+    pub fn freshness(&self) -> Result<Vec<FreshnessRow>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare(FRESHNESS)?;
+            let rows = statement.query_map([], freshness)?;
+            rows.collect()
+        })
+    }
+
+    /// Requests of a source that count in the window from `since` until now: in flight, or ended in it. By the wall
+    /// clock: for people, not for a budget.
+    pub fn requests_since(&self, source: SourceId, since: UnixMs) -> Result<u64, Error> {
+        self.read(|connection| {
+            connection.query_row(REQUESTS_SINCE, params![source, since.0], |row| row.get(0)).map(count)
+        })
+    }
+
+    /// The newest poll; before the first one, an id lower than any.
+    pub fn last_poll(&self) -> Result<PollId, Error> {
+        self.read(|connection| connection.query_row("SELECT coalesce(max(id), 0) FROM polls", [], |row| row.get(0)))
+    }
+
+    /// What the polls after `poll` brought.
+    pub fn tally_after(&self, poll: PollId) -> Result<Tally, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT src.name AS source, p.outcome, count(*) AS requests
+                 FROM polls AS p JOIN sources AS src ON src.id = p.source_id
+                 WHERE p.id > ?1 AND p.outcome IS NOT NULL
+                 GROUP BY src.id, p.outcome",
+            )?;
+            let rows = statement.query_map([poll], |row| {
+                let name = SourceName::new(row.get::<_, String>("source")?);
+                Ok(((name, row.word("outcome")?), count(row.get("requests")?)))
+            })?;
+            let outcomes = rows.collect::<rusqlite::Result<_>>()?;
+            let versions =
+                connection.query_row("SELECT count(*) FROM versions WHERE poll_id > ?1", [poll], |row| row.get(0))?;
+            Ok(Tally { outcomes, versions: count(versions) })
+        })
+    }
+
+    /// Every segment that the file knows, also those no longer tracked.
+    pub fn segment_keys(&self) -> Result<Vec<SegmentKey>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT src.name AS source, s.key FROM segments AS s JOIN sources AS src ON src.id = s.source_id
+                 ORDER BY src.name, s.key",
+            )?;
+            let rows = statement.query_map([], |row| row.key())?;
+            rows.collect()
+        })
+    }
+}
+
+const FRESHNESS: &str = "
+    SELECT src.name AS source, s.key, s.state, s.last_checked_at, s.last_changed_at, s.version, s.failures, s.last_error
+    FROM segments AS s JOIN sources AS src ON src.id = s.source_id
+    WHERE s.tracked = 1
+    ORDER BY s.last_checked_at, s.id";
+
+/// An hour before the window is looked at as well, for what started before it and ended in it.
+const REQUESTS_SINCE: &str = "
+    SELECT count(*) FROM polls
+    WHERE started_at > ?2 - 3600000 AND source_id = ?1 AND kind <> 'import' AND (outcome IS NULL OR finished_at > ?2)";
+
+fn source(row: &Row<'_>) -> rusqlite::Result<SourceRow> {
+    Ok(SourceRow {
+        id: row.get("id")?,
+        name: SourceName::new(row.get::<_, String>("name")?),
+        provider: row.get("provider")?,
+        base_url: row.get("base_url")?,
+        state: row.word("state")?,
+        state_since: row.time("state_since")?,
+        last_error: row.get("last_error")?,
+        tracked: row.get("tracked")?,
+    })
+}
+
+fn freshness(row: &Row<'_>) -> rusqlite::Result<FreshnessRow> {
+    Ok(FreshnessRow {
+        key: row.key()?,
+        state: row.word("state")?,
+        last_checked_at: row.maybe_time("last_checked_at")?,
+        last_changed_at: row.maybe_time("last_changed_at")?,
+        version: row.get("version")?,
+        failures: row.get("failures")?,
+        last_error: row.get("last_error")?,
+    })
+}
+
+/// SQLite counts in signed numbers and never below zero.
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}

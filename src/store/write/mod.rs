@@ -1,0 +1,129 @@
+//! The one writer: a handle that commits jobs in groups.
+//!
+//! Jobs wait in a queue while a commit is on its way to the disk; the next commit takes all of them. Each runs in its own
+//! savepoint, so that one which fails takes only its own rows back. Nobody hears a result before the commit.
+
+mod begin;
+mod declare;
+mod finish;
+mod keep;
+mod poll;
+mod queue;
+mod version;
+
+pub use declare::{DeclareSource, Declared, Known, KnownSource};
+pub use finish::{FinishPoll, SegmentEnd};
+pub use keep::Latest;
+pub use poll::BeginPoll;
+pub use version::{NewVersion, StoredDocument};
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use super::{Error, Fault, Lock, OpenError, beside};
+use crate::clock::{Clock, Now};
+use queue::{Job, Task, commit_all};
+use version::Segment;
+
+/// The daemon's handle on the file. Cheap to clone; the file stays open until [`Store::close`], or until the last clone
+/// is gone. A store that is dropped, or whose process is killed, leaves a whole file.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    path: Arc<Path>,
+    jobs: Mutex<VecDeque<Box<dyn Job>>>,
+    /// `None` once closed. The lock goes after the connection.
+    writer: Mutex<Option<(Connection, Lock)>>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.0.path).finish()
+    }
+}
+
+/// A job that panicked has rolled back: what the mutex guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Opens the database at `path`, makes it when it is missing or empty, upgrades it, and closes the polls that an
+    /// earlier process left open: as if each had ended without an answer at its `timeout` (the longest configured), or
+    /// now where that is later. Blocks.
+    pub fn open(path: impl AsRef<Path>, clock: &Clock, timeout: Duration) -> Result<Self, OpenError> {
+        let (path, connection, lock) = begin::open(path.as_ref(), clock, timeout)?;
+        let writer = Mutex::new(Some((connection, lock)));
+        Ok(Self(Arc::new(Shared { path, jobs: Mutex::default(), writer })))
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// How many bytes wait in the write-ahead log, or are free for the next ones there; it grows while a reader keeps a
+    /// transaction open.
+    pub fn wal_bytes(&self) -> u64 {
+        beside(&self.0.path, "-wal").metadata().map_or(0, |found| found.len())
+    }
+
+    /// Finishes what is queued, moves the write-ahead log into the database and lets go of the file, which stays
+    /// readable for users who cannot write to it. Later jobs fail. Closing twice is fine.
+    pub async fn close(&self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.0);
+        let closed = spawn_blocking(move || shared.close()).await;
+        closed.unwrap_or_else(|_| Err(Error::closed(&self.0.path)))
+    }
+
+    /// Runs `work` in the next commit. It runs even when the caller stops waiting for it.
+    async fn run<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        let (caller, answer) = oneshot::channel();
+        lock(&self.0.jobs).push_back(Box::new(Task::new(work, caller)));
+        let shared = Arc::clone(&self.0);
+        // Whoever comes first commits for all; the others find an empty queue.
+        drop(spawn_blocking(move || shared.work_off()));
+        answer.await.unwrap_or_else(|_| Err(Error::closed(&self.0.path)))
+    }
+}
+
+/// Keeps the clock's row at the last write.
+fn tick(connection: &Connection, now: Now) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("UPDATE clock SET monotonic_ms = ?1, wall_ms = ?2")?
+        .execute(params![now.boot_ms, now.wall.0])
+}
+
+impl Shared {
+    fn work_off(&self) {
+        let mut writer = lock(&self.writer);
+        let jobs = std::mem::take(&mut *lock(&self.jobs));
+        if jobs.is_empty() {
+            return;
+        }
+        match &mut *writer {
+            Some((connection, _)) => commit_all(connection, &self.path, jobs),
+            None => jobs.into_iter().for_each(|job| job.tell(Some(&Error::closed(&self.path)))),
+        }
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.work_off();
+        let Some((connection, lock)) = lock(&self.writer).take() else { return Ok(()) };
+        let result = begin::leave(connection);
+        drop(lock);
+        result.map_err(|error| Error::of(&self.path, &error))
+    }
+}

@@ -1,0 +1,250 @@
+//! One more version of a segment, chained to all before.
+//!
+//! A version is written only on top of the one that it was compared with; what does not follow the file is a conflict.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::Fault;
+use crate::clock::Now;
+use crate::model::{Change, Op, Outcome, SegmentKey, SegmentState, UnixMs};
+use crate::store::{Columns, GENESIS, Hash, PollId, SegmentId, VersionEntry, VersionFields, VersionId, chain_link};
+
+/// A version to be written.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// The seq that it was compared with; 0 for the first.
+    pub base: i64,
+    /// What it does.
+    pub op: Op,
+    /// `schema` where many segments changed their shape at once.
+    pub cause: Option<String>,
+    /// When it was modified, as the provider says.
+    pub modified_at: Option<UnixMs>,
+    /// Who modified it, as the provider says.
+    pub modified_by: Option<String>,
+    /// The provider's own revision number.
+    pub revision: Option<i64>,
+    /// Revisions in between that no poll saw.
+    pub missed_revisions: Option<i64>,
+    /// Its document; `None` only where a delete left none.
+    pub document: Option<StoredDocument>,
+    /// What differs from the last document, in folding order.
+    pub changes: Vec<Change>,
+}
+
+/// A document as the file keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDocument {
+    /// Canonical JSON.
+    pub text: Arc<str>,
+    /// BLAKE3 of `text`.
+    pub hash: Hash,
+}
+
+/// A segment as the file knows it before this poll's end.
+pub(super) struct Segment {
+    id: SegmentId,
+    key: SegmentKey,
+    pub(super) state: SegmentState,
+    version: i64,
+    confirmed_at: Option<UnixMs>,
+}
+
+impl Segment {
+    /// The segment's row.
+    pub(super) fn read(connection: &Connection, id: SegmentId) -> Result<Self, Fault> {
+        let known = connection
+            .prepare_cached(
+                "SELECT src.name AS source, s.key, s.state, s.version, s.confirmed_at
+                 FROM segments AS s JOIN sources AS src ON src.id = s.source_id
+                 WHERE s.id = ?1",
+            )?
+            .query_row([id], |row: &Row<'_>| {
+                Ok(Self {
+                    id,
+                    key: row.key()?,
+                    state: row.word("state")?,
+                    version: row.get("version")?,
+                    confirmed_at: row.maybe_time("confirmed_at")?,
+                })
+            })
+            .optional()?;
+        known.ok_or_else(|| Fault::Conflict(format!("there is no segment {}", id.0)))
+    }
+
+    /// An error that names the segment.
+    pub(super) fn conflict<T>(&self, what: &str) -> Result<T, Fault> {
+        Err(Fault::Conflict(format!("{}: {what}", self.key)))
+    }
+
+    /// Whether a poll that ended with `outcome` can write `version` on top of what the file holds.
+    fn check(&self, version: &NewVersion, outcome: Outcome) -> Result<(), Fault> {
+        if outcome != outcome_of(version.op) {
+            self.conflict(&format!("{outcome} is not what a {} ends with", version.op))
+        } else if version.base != self.version {
+            self.conflict(&format!("compared with version {}, but the latest is {}", version.base, self.version))
+        } else if next_state(self.state, version.op).is_none() {
+            self.conflict(&format!("a {} cannot follow while it is {}", version.op, self.state))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes the version and what it does to the segment.
+    pub(super) fn add(
+        &self,
+        connection: &Connection,
+        new: NewVersion,
+        outcome: Outcome,
+        poll: PollId,
+        now: Now,
+    ) -> Result<VersionEntry, Fault> {
+        self.check(&new, outcome)?;
+        let (before, revision_before) = self.previous(connection)?;
+        // The wall clock may have been set back since: a history never runs backwards.
+        let observed_at = before.map_or(now.wall, |before| before.max(now.wall));
+        let entry = VersionEntry {
+            id: next_id(connection)?,
+            key: self.key.clone(),
+            seq: self.version + 1,
+            op: new.op,
+            cause: new.cause,
+            observed_at,
+            valid_to: None,
+            changed_after: self.confirmed_at.map(|at| at.min(observed_at)),
+            modified_at: new.modified_at,
+            modified_by: new.modified_by,
+            revision: new.revision,
+            revision_before,
+            missed_revisions: new.missed_revisions,
+            hash: new.document.as_ref().map(|document| document.hash),
+            poll,
+            changes: new.changes,
+        };
+        connection
+            .prepare_cached("UPDATE versions SET valid_to = ?3 WHERE segment_id = ?1 AND seq = ?2")?
+            .execute(params![self.id, self.version, observed_at.0])?;
+        insert(connection, self.id, &entry, new.document.as_ref().map(|document| &*document.text))?;
+        insert_changes(connection, &entry)?;
+        let state = next_state(self.state, entry.op).unwrap_or(self.state);
+        connection
+            .prepare_cached(
+                "UPDATE segments SET
+                    version = ?2, state = ?3, last_changed_at = ?4, first_seen_at = coalesce(first_seen_at, ?4)
+                 WHERE id = ?1",
+            )?
+            .execute(params![self.id, entry.seq, state.as_str(), observed_at.0])?;
+        Ok(entry)
+    }
+
+    /// The latest version's `observed_at` and revision.
+    fn previous(&self, connection: &Connection) -> Result<(Option<UnixMs>, Option<i64>), Fault> {
+        let found = connection
+            .prepare_cached("SELECT observed_at, revision FROM versions WHERE segment_id = ?1 AND seq = ?2")?
+            .query_row(params![self.id, self.version], |row| Ok((row.time("observed_at")?, row.get("revision")?)))
+            .optional()?;
+        Ok(found.map_or((None, None), |(at, revision)| (Some(at), revision)))
+    }
+}
+
+/// The one place that changes a segment's state; `None` where the op cannot follow.
+const fn next_state(state: SegmentState, op: Op) -> Option<SegmentState> {
+    match (state, op) {
+        (SegmentState::Pending, Op::Create)
+        | (SegmentState::Present, Op::Update)
+        | (SegmentState::Deleted, Op::Restore) => Some(SegmentState::Present),
+        (SegmentState::Pending | SegmentState::Present, Op::Delete) => Some(SegmentState::Deleted),
+        _ => None,
+    }
+}
+
+const fn outcome_of(op: Op) -> Outcome {
+    match op {
+        Op::Create => Outcome::Created,
+        Op::Update => Outcome::Updated,
+        Op::Delete => Outcome::Deleted,
+        Op::Restore => Outcome::Restored,
+    }
+}
+
+/// The id that the next row of `versions` takes; known before the insert, for the chain covers it.
+fn next_id(connection: &Connection) -> rusqlite::Result<VersionId> {
+    connection
+        .prepare_cached("SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'versions'), 0)")?
+        .query_row([], |row| row.get(0))
+}
+
+fn insert(
+    connection: &Connection,
+    segment: SegmentId,
+    entry: &VersionEntry,
+    document: Option<&str>,
+) -> rusqlite::Result<()> {
+    let previous = connection
+        .prepare_cached("SELECT chain FROM versions ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let fields = VersionFields {
+        id: entry.id.0,
+        segment_id: segment.0,
+        seq: entry.seq,
+        op: entry.op.as_str(),
+        cause: entry.cause.as_deref(),
+        observed_at: entry.observed_at.0,
+        changed_after: entry.changed_after.map(|at| at.0),
+        modified_at: entry.modified_at.map(|at| at.0),
+        modified_by: entry.modified_by.as_deref(),
+        revision: entry.revision,
+        missed_revisions: entry.missed_revisions,
+        hash: entry.hash.as_ref().map(<[u8; 32]>::as_slice),
+        document,
+        poll_id: entry.poll.0,
+    };
+    let chain = chain_link(&previous.unwrap_or(GENESIS), &fields);
+    connection
+        .prepare_cached(
+            "INSERT INTO versions (id, segment_id, seq, op, cause, observed_at, changed_after, modified_at, modified_by,
+                                   revision, missed_revisions, hash, chain, document, poll_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            fields.id,
+            fields.segment_id,
+            fields.seq,
+            fields.op,
+            fields.cause,
+            fields.observed_at,
+            fields.changed_after,
+            fields.modified_at,
+            fields.modified_by,
+            fields.revision,
+            fields.missed_revisions,
+            fields.hash,
+            chain,
+            fields.document,
+            fields.poll_id
+        ])?;
+    Ok(())
+}
+
+fn insert_changes(connection: &Connection, entry: &VersionEntry) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO changes (version_id, ordinal, observed_at, op, path, field, old, new)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for (ordinal, change) in (0_i64..).zip(&entry.changes) {
+        statement.execute(params![
+            entry.id,
+            ordinal,
+            entry.observed_at.0,
+            change.op.as_str(),
+            change.path,
+            change.field,
+            change.old,
+            change.new
+        ])?;
+    }
+    Ok(())
+}

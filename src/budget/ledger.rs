@@ -24,7 +24,9 @@ const JUST_AFTER: Duration = Duration::from_nanos(1);
 #[derive(Debug)]
 pub struct Ledger {
     limits: Vec<Limit>,
-    /// Admitted and not yet ended.
+    /// Admitted and not yet on their way.
+    admitted: usize,
+    /// On their way and not yet ended.
     open: usize,
     /// Ends, ascending; those older than the longest window are forgotten.
     ended: VecDeque<Instant>,
@@ -33,7 +35,7 @@ pub struct Ledger {
 impl Ledger {
     /// An empty ledger; no limits admit everything.
     pub fn new(limits: Vec<Limit>) -> Self {
-        Self { limits, open: 0, ended: VecDeque::new() }
+        Self { limits, admitted: 0, open: 0, ended: VecDeque::new() }
     }
 
     /// When the next request may be admitted: `now`, a later instant, or `None` while only the end of an open request
@@ -43,7 +45,7 @@ impl Ledger {
     }
 
     fn free_for(&self, limit: &Limit, now: Instant) -> Option<Instant> {
-        let room = (limit.requests as usize).checked_sub(self.open).filter(|room| *room > 0)?;
+        let room = (limit.requests as usize).checked_sub(self.admitted + self.open).filter(|room| *room > 0)?;
         let first = self.first_counting(limit, now);
         let counting = self.ended.len() - first;
         if counting < room {
@@ -53,18 +55,24 @@ impl Ledger {
     }
 
     /// Counts one request from now on. Call only when [`Ledger::free_at`] says `now`.
-    pub fn begin(&mut self) {
-        self.open += 1;
+    pub fn admit(&mut self) {
+        self.admitted += 1;
     }
 
-    /// Takes a begun request back that was never handed to the network.
+    /// Takes an admitted request back that was never handed to the network.
     pub fn cancel(&mut self) {
-        self.open = self.open.saturating_sub(1);
+        self.admitted = self.admitted.saturating_sub(1);
+    }
+
+    /// An admitted request is about to be handed to the network.
+    pub fn begin(&mut self) {
+        self.cancel();
+        self.open += 1;
     }
 
     /// A begun request has ended at `end`, which may lie in the future (see the proof).
     pub fn end(&mut self, end: Instant, now: Instant) {
-        self.cancel();
+        self.open = self.open.saturating_sub(1);
         self.remember(end, now);
     }
 
@@ -80,22 +88,25 @@ impl Ledger {
 
     /// How many requests count for each limit.
     pub fn used(&self, now: Instant) -> impl Iterator<Item = (Limit, usize)> + '_ {
-        self.limits.iter().map(move |limit| (*limit, self.open + self.ended.len() - self.first_counting(limit, now)))
+        self.limits
+            .iter()
+            .map(move |limit| (*limit, self.admitted + self.open + self.ended.len() - self.first_counting(limit, now)))
     }
 
     /// The highest even rate, in requests per second, at which the tightest limit does not run dry within its window:
-    /// at each moment ahead, what no longer counts by then must cover what was sent until then.
-    /// Infinite without limits; 0 while the limit is used up.
-    pub fn even_rate(&self, now: Instant) -> f64 {
+    /// at each moment ahead, what no longer counts by then must cover what was sent until then. Asked as if `more`
+    /// requests than are counted were admitted now. Infinite without limits; 0 while the limit is used up.
+    pub fn even_rate(&self, now: Instant, more: i32) -> f64 {
         let Some(limit) = self.tightest() else { return f64::INFINITY };
         let first = self.first_counting(limit, now);
-        let counting = self.ended.len() - first + self.open;
-        let room = |still: usize| f64::from(limit.requests) - still as f64;
+        let open = self.admitted + self.open;
+        let counting = self.ended.len() - first + open;
+        let room = |still: usize| f64::from(limit.requests) - still as f64 - f64::from(more);
         let at_expiry = self.ended.iter().skip(first).enumerate().map(|(gone, end)| {
             let ahead = (*end + limit.per + JUST_AFTER).saturating_duration_since(now);
             room(counting - gone) / ahead.as_secs_f64()
         });
-        at_expiry.fold(room(self.open) / limit.per.as_secs_f64(), f64::min).max(0.0)
+        at_expiry.fold(room(open) / limit.per.as_secs_f64(), f64::min).max(0.0)
     }
 
     /// When the oldest request that counts for the tightest limit stops to count, if one does.

@@ -62,6 +62,8 @@ pub struct Capacity {
     /// The even rate at which the tightest limit does not run dry within its window, given what counts now; 0 while it
     /// is used up.
     pub even: f64,
+    /// The same once one more request is sent.
+    pub even_after: f64,
     /// When `even` changes by itself, if it does.
     pub changes_at: Option<Instant>,
 }
@@ -158,16 +160,26 @@ impl Budget {
             later => return Err(later),
         }
         gates.pacer.check(now).map_err(Some)?;
-        gates.ledger.begin();
+        gates.ledger.admit();
         let epoch = gates.hold.begin();
-        Ok(Permit(Some(Ticket { budget: self.clone(), epoch })))
+        Ok(Permit { ticket: Ticket { budget: self.clone(), epoch }, is_spent: false })
     }
 
     /// What the account can send.
     pub fn capacity(&self) -> Capacity {
+        self.capacity_besides(0)
+    }
+
+    /// What the account can send, as if `admitted` of its requests were not yet admitted.
+    fn capacity_besides(&self, admitted: i32) -> Capacity {
         let now = self.0.clock.now().mono;
         let ledger = &self.0.lock().ledger;
-        Capacity { steady: ledger.steady_rate(), even: ledger.even_rate(now), changes_at: ledger.next_expiry(now) }
+        Capacity {
+            steady: ledger.steady_rate(),
+            even: ledger.even_rate(now, -admitted),
+            even_after: ledger.even_rate(now, 1 - admitted),
+            changes_at: ledger.next_expiry(now),
+        }
     }
 
     /// What the account has used.
@@ -191,6 +203,7 @@ impl Shared {
     }
 }
 
+#[derive(Clone)]
 struct Ticket {
     budget: Budget,
     epoch: u64,
@@ -198,22 +211,33 @@ struct Ticket {
 
 /// The right to send one request. Dropped unused, it counts for nothing.
 #[must_use]
-pub struct Permit(Option<Ticket>);
+pub struct Permit {
+    ticket: Ticket,
+    is_spent: bool,
+}
 
 impl Permit {
+    /// What the account can send, this request included: what there is to decide what it is used for.
+    pub fn capacity(&self) -> Capacity {
+        self.ticket.budget.capacity_besides(1)
+    }
+
     /// The request is about to be handed to the network: from here on it counts, whatever becomes of it.
     pub fn spend(mut self) -> Sending {
-        Sending(self.0.take())
+        self.is_spent = true;
+        self.ticket.budget.0.lock().ledger.begin();
+        Sending { ticket: self.ticket.clone(), has_ended: false }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(ticket) = self.0.take() else { return };
-        let mut gates = ticket.budget.0.lock();
-        gates.ledger.cancel();
-        gates.hold.no_answer(ticket.epoch);
-        ticket.budget.0.changed.notify_one();
+        if !self.is_spent {
+            let mut gates = self.ticket.budget.0.lock();
+            gates.ledger.cancel();
+            gates.hold.no_answer(self.ticket.epoch);
+            self.ticket.budget.0.changed.notify_one();
+        }
     }
 }
 
@@ -240,44 +264,51 @@ pub enum End {
 
 /// A request on its way. Dropped without an end, it counts as one without an answer.
 #[must_use]
-pub struct Sending(Option<Ticket>);
+pub struct Sending {
+    ticket: Ticket,
+    has_ended: bool,
+}
 
 impl Sending {
     /// An answer was seen. Returns how long nothing is sent from now on.
     pub fn end(mut self, end: End) -> Option<Duration> {
-        let ticket = self.0.take()?;
-        let now = ticket.budget.0.clock.now().mono;
-        let gates = &mut *ticket.budget.0.lock();
+        self.has_ended = true;
+        let Ticket { budget, epoch } = &self.ticket;
+        let now = budget.0.clock.now().mono;
+        let gates = &mut *budget.0.lock();
         gates.ledger.end(now, now);
         let stretch = gates.random.f64();
         match end {
             End::Accepted { retry_after } => {
-                gates.hold.accepted(ticket.epoch);
+                gates.hold.accepted(*epoch);
                 gates.pacer.recover();
                 if let Some(wait) = retry_after {
                     gates.hold.wait(wait, stretch, now);
                 }
             }
             End::Refused { retry_after } => {
-                if gates.hold.refused(ticket.epoch, retry_after, stretch, now) {
+                if gates.hold.refused(*epoch, retry_after, stretch, now) {
                     gates.pacer.cut();
                 }
             }
         }
-        ticket.budget.0.changed.notify_one();
+        budget.0.changed.notify_one();
         gates.hold.remaining(now)
     }
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        let Some(ticket) = self.0.take() else { return };
-        let now = ticket.budget.0.clock.now().mono;
-        let mut gates = ticket.budget.0.lock();
+        if self.has_ended {
+            return;
+        }
+        let Ticket { budget, epoch } = &self.ticket;
+        let now = budget.0.clock.now().mono;
+        let mut gates = budget.0.lock();
         let counts_until = now + gates.timeout;
         gates.ledger.end(counts_until, now);
-        gates.hold.no_answer(ticket.epoch);
-        ticket.budget.0.changed.notify_one();
+        gates.hold.no_answer(*epoch);
+        budget.0.changed.notify_one();
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::report;
-use crate::budget::{Budget, Permit};
+use crate::budget::{Budget, Capacity, Permit};
 use crate::clock::Clock;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
 use crate::poll::{Poller, Source};
@@ -74,7 +74,7 @@ pub(super) struct Crew {
 /// Dispatches until stopped, or until the pass is over.
 pub(super) async fn dispatch(account: Arc<Account>, crew: Crew) {
     while !crew.stop.is_cancelled() {
-        match account.next() {
+        match account.next(account.budget.capacity()) {
             Next::Poll(..) => {
                 tokio::select! {
                     () = crew.stop.cancelled() => return,
@@ -109,8 +109,8 @@ impl Account {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Next {
-        let (now, capacity) = (self.now(), self.budget.capacity());
+    fn next(&self, capacity: Capacity) -> Next {
+        let now = self.now();
         let desk = self.desk();
         let in_flight = |source: &SourceName| desk.in_flight.get(source).copied().unwrap_or(0);
         let has_slot =
@@ -124,7 +124,7 @@ impl Account {
 
     /// Starts the poll that is due by now; while the permit was waited for, another may have become more urgent.
     fn start(self: &Arc<Self>, permit: Permit, crew: &Crew) {
-        let Next::Poll(key, kind) = self.next() else { return };
+        let Next::Poll(key, kind) = self.next(permit.capacity()) else { return };
         let mut desk = self.desk();
         desk.schedule.start(&key, self.now());
         *desk.in_flight.entry(key.source.clone()).or_default() += 1;
@@ -148,18 +148,18 @@ impl Account {
             Ok(polled) => {
                 let failures = flight.land(polled.outcome);
                 report::polled(key, &polled, failures);
-                self.tell(key, polled.outcome, polled.error);
+                self.tell(key, polled.outcome, polled.error.as_deref());
             }
             Err(error) => {
                 let failures = flight.land(Outcome::Failed);
                 report::store_failed(key, &error, failures);
-                self.tell(key, Outcome::Failed, Some(format!("failed to {error}")));
+                self.tell(key, Outcome::Failed, Some(&format!("failed to {error}")));
             }
         }
     }
 
     /// In one pass, what has ended is told and not polled again, unless the account only has to wait.
-    fn tell(&self, key: &SegmentKey, outcome: Outcome, error: Option<String>) {
+    fn tell(&self, key: &SegmentKey, outcome: Outcome, error: Option<&str>) {
         let Mode::Once(endings) = &self.mode else { return };
         if outcome == Outcome::Throttled {
             return;
@@ -171,7 +171,7 @@ impl Account {
         for key in ended {
             self.desk().schedule.forget(&key);
             // Nobody listening only means that nobody wants to know.
-            drop(endings.send(Ending { key, outcome, error: error.clone() }));
+            drop(endings.send(Ending { key, outcome, error: error.map(str::to_owned) }));
         }
         self.changed.notify_one();
     }

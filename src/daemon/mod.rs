@@ -61,7 +61,7 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     info!("keeping {} segments fresh", engine.segments());
     ready();
 
-    let mut prune = interval_at(Instant::now() + PRUNE_EVERY, PRUNE_EVERY);
+    let mut prune = interval_at(clock.now().mono + PRUNE_EVERY, PRUNE_EVERY);
     prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -23,6 +23,10 @@ pub const PROBE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Share of the capacity that promises may take at most while there are wishes, so that these do not starve.
 const MOST_FOR_PROMISES: f64 = 0.95;
 
+/// A window that began with a burst leaves less than the steady rate. Of that a little is kept back at first, so that
+/// the cycle that ends with the window is no longer than those after it.
+const BEHIND: f64 = 0.98;
+
 /// When to look again where no instant is known at which more capacity is there.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -133,6 +137,8 @@ pub struct Schedule {
 struct Division {
     /// Requests per second left for the wishes.
     wish_rate: f64,
+    /// Whether one more wish leaves enough of the window to the promises.
+    may_wish: bool,
     /// What the wishes would take.
     wish_demand: f64,
     stretch: Stretch,
@@ -200,7 +206,7 @@ impl Schedule {
         if let Some(key) = self.urgent.iter().find(|key| usable(&key.source)) {
             return Next::Poll(key.clone(), PollKind::Get);
         }
-        let division = self.divide(capacity.steady, capacity.even);
+        let division = self.divide(capacity);
         let candidates =
             [self.probe(&has_slot), self.promise(now, &division, usable), self.wish(now, capacity, &division, usable)];
         for due in candidates.iter().flatten().filter(|due| due.at <= now) {
@@ -246,7 +252,7 @@ impl Schedule {
                 Due::get(paced.max(earliest), head.key)
             }
         };
-        if division.wish_rate > 0.0 {
+        if division.may_wish {
             return Some(due);
         }
         // All that is left of the window belongs to promises.
@@ -270,8 +276,9 @@ impl Schedule {
         heads
     }
 
-    /// Divides a capacity of `steady` requests per second for ever, `even` over the coming window.
-    fn divide(&self, steady: f64, even: f64) -> Division {
+    /// Divides what the account can send between promises and wishes.
+    fn divide(&self, capacity: Capacity) -> Division {
+        let Capacity { steady, even, even_after, .. } = capacity;
         let demand = |promise| {
             let of = self.groups.iter().filter(|(group, _)| group.promise == promise);
             let of = of.filter(|(group, _)| !self.refused.contains_key(&group.source));
@@ -281,15 +288,20 @@ impl Schedule {
         let most = if wish_demand > 0.0 { steady * MOST_FOR_PROMISES } else { steady };
         let promises = (promise_demand / most).max(1.0);
         let promised = promise_demand / promises;
-        // While the promises themselves stretch, the wishes keep their small share even where the window is tight.
-        let wish_rate = if promises > 1.0 { (even - promised).max(steady - promised) } else { even - promised };
+        let even = if even < steady * BEHIND { even * BEHIND } else { even };
+        let (wish_rate, may_wish) = if promises > 1.0 {
+            // While the promises themselves stretch, the wishes keep their small share even where the window is tight.
+            ((even - promised).max(steady - promised), true)
+        } else {
+            (even - promised, even > promised && even_after >= promised)
+        };
         let wishes = if wish_demand > wish_rate && wish_rate > 0.0 { wish_demand / wish_rate } else { 1.0 };
-        Division { wish_rate, wish_demand, stretch: Stretch { wishes, promises } }
+        Division { wish_rate, may_wish, wish_demand, stretch: Stretch { wishes, promises } }
     }
 
     /// The factors by which intervals stretch in the long run, at `steady` requests per second.
     pub fn stretch(&self, steady: f64) -> Stretch {
-        self.divide(steady, steady).stretch
+        self.divide(Capacity { steady, even: steady, even_after: steady, changes_at: None }).stretch
     }
 
     /// Notes that the poll that [`Schedule::next`] named is on its way.

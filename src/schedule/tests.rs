@@ -2,10 +2,11 @@
 
 use super::*;
 
-const PLENTY: Capacity = Capacity { steady: f64::INFINITY, even: f64::INFINITY, changes_at: None };
+const PLENTY: Capacity =
+    Capacity { steady: f64::INFINITY, even: f64::INFINITY, even_after: f64::INFINITY, changes_at: None };
 
 fn rate(per_second: f64) -> Capacity {
-    Capacity { steady: per_second, even: per_second, changes_at: None }
+    Capacity { steady: per_second, even: per_second, even_after: per_second, changes_at: None }
 }
 
 fn key(id: impl std::fmt::Display) -> SegmentKey {
@@ -195,8 +196,8 @@ fn short_of_capacity_wishes_follow_an_even_pace_and_all_take_their_turn() {
 fn new_segments_leave_to_promises_what_they_need() {
     let t0 = Instant::now();
     let schedule = schedule(vec![promise("vip", 30, Some(t0)), wish("new", 60, None)]);
-    let tight = Capacity { steady: 1.0, even: 1.0 / 31.0, changes_at: Some(t0 + secs(20)) };
+    let tight = Capacity { even: 0.1, even_after: 1.0 / 31.0, changes_at: Some(t0 + secs(20)), ..rate(1.0) };
     assert_eq!(schedule.next(t0, tight, |_| true), Next::At(t0 + secs(20)));
-    let enough = Capacity { even: 1.0 / 29.0, ..tight };
+    let enough = Capacity { even_after: 1.0 / 30.0, ..tight };
     assert_eq!(schedule.next(t0, enough, |_| true), Next::Poll(key("new"), PollKind::Get));
 }

@@ -29,7 +29,7 @@ pub fn upgrade(connection: &mut Connection) -> Result<(), rusqlite_migration::Er
 
 /// Runs the steps that the file lacks, up to `user_version` `through`.
 pub fn upgrade_to(connection: &mut Connection, through: usize) -> Result<(), rusqlite_migration::Error> {
-    let steps = Migrations::from_iter(STEPS.iter().map(|step| M::up(step.sql)));
+    let steps: Migrations<'_> = STEPS.iter().map(|step| M::up(step.sql)).collect();
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     let done: usize = connection
         .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))

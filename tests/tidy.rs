@@ -1,5 +1,7 @@
 //! House law as a plain test: the floors of `src/lib.rs`, and who may use what.
 
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The command line: what the verbs share, and which there are. A file per verb; no verb imports another.
 //!
-//! Standard output carries results only, standard error everything else. Exit codes: see [`Exit`].
+//! Standard output carries results only, standard error everything else. Exit codes: `Exit`.
 
 mod config;
 mod demo;

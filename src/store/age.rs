@@ -53,7 +53,10 @@ mod tests {
     #[test]
     fn extreme_clocks_do_not_overflow() {
         let (low, high) = (i64::MIN, i64::MAX);
-        assert_eq!(age(Moment { wall: UnixMs(low), boot_ms: None }, now(high, 0)), Duration::from_millis(high as u64));
+        assert_eq!(
+            age(Moment { wall: UnixMs(low), boot_ms: None }, now(high, 0)),
+            Duration::from_millis(high.cast_unsigned())
+        );
         assert_eq!(age(Moment { wall: UnixMs(high), boot_ms: Some(high) }, now(low, low)), Duration::ZERO);
     }
 

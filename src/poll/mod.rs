@@ -5,6 +5,7 @@
 
 mod health;
 mod judge;
+mod sweep;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

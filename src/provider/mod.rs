@@ -31,6 +31,12 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// The segment in a 200 answer's body; the error says in a few words what is wrong with it.
     fn found(&self, body: Value) -> Result<Found, &'static str>;
 
+    /// The request for one page of the list of all segments.
+    fn list(&self, page: Page) -> Request;
+
+    /// The segments in a 200 answer to [`Provider::list`]; the error says in a few words what is wrong with it.
+    fn listed(&self, body: Value) -> Result<Listed, &'static str>;
+
     /// What a document says about itself.
     fn about(&self, document: &Value) -> About;
 }
@@ -46,6 +52,46 @@ pub struct Found {
     pub usage: Option<f64>,
 }
 
+/// Which page of a list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many pages come before it.
+    pub number: usize,
+    /// How many segments come before it.
+    pub offset: usize,
+    /// How many segments it may hold.
+    pub size: usize,
+}
+
+/// A page of a list, as far as it can be believed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    /// Its segments, in the order of the page.
+    pub segments: Vec<Found>,
+    /// Items that are no segments.
+    pub odd: usize,
+    /// Whether the provider says that another page follows, if it does.
+    pub has_next: Option<bool>,
+    /// How many segments there are in all, if the provider says so.
+    pub total: Option<usize>,
+    /// What the provider says that the request cost, in its own unit.
+    pub usage: Option<f64>,
+}
+
+impl Listed {
+    /// The page of `items`, which bear their ids as `id`; `None` if that is no array.
+    fn of(items: Option<Value>, id: &str) -> Option<Self> {
+        let Some(Value::Array(items)) = items else { return None };
+        let count = items.len();
+        let found = |segment: Value| {
+            let id = text(&segment, id)?.to_owned();
+            Some(Found { id, segment, usage: None })
+        };
+        let segments: Vec<Found> = items.into_iter().filter_map(found).collect();
+        Some(Self { odd: count - segments.len(), segments, ..Self::default() })
+    }
+}
+
 /// What `config` needs to know of every provider.
 pub fn catalogue() -> Vec<ProviderEntry> {
     ALL.iter().map(|provider| provider.entry()).collect()
@@ -59,6 +105,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
 /// A member that is a non-empty string.
 fn text<'a>(object: &'a Value, member: &str) -> Option<&'a str> {
     object.get(member)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// A member that is a whole number of things.
+fn count(object: &Value, member: &str) -> Option<usize> {
+    usize::try_from(object.get(member)?.as_u64()?).ok()
 }
 
 /// Milliseconds of an epoch number or an RFC 3339 string.

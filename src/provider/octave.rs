@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Found, Provider, text, time};
+use super::{Found, Listed, Page, Provider, count, text, time};
 use crate::document::{Keyed, Shape};
 use crate::model::{About, ProviderEntry};
 use crate::transport::Request;
@@ -32,19 +32,23 @@ impl Provider for Octave {
     }
 
     fn get(&self, id: &str) -> Request {
-        Request {
-            path: ["api", "v2", "segment", "get"].map(str::to_owned).to_vec(),
-            query: vec![("oId", id.to_owned())],
-            key_header: "api_key",
-            headers: &[],
-            if_none_match: None,
-        }
+        request("get", vec![("oId", id.to_owned())])
     }
 
     fn found(&self, body: Value) -> Result<Found, &'static str> {
         let id = text(&body, "oId").ok_or("it has no `oId`")?.to_owned();
-        let usage = body.pointer("/_metadata/usage").and_then(Value::as_f64);
-        Ok(Found { id, segment: body, usage })
+        Ok(Found { id, usage: usage(&body), segment: body })
+    }
+
+    fn list(&self, page: Page) -> Request {
+        request("list", vec![("limit", page.size.to_string()), ("offset", page.offset.to_string())])
+    }
+
+    fn listed(&self, mut body: Value) -> Result<Listed, &'static str> {
+        let items = if body.is_array() { Some(body.take()) } else { body.get_mut("data").map(Value::take) };
+        let listed = Listed::of(items, "oId").ok_or("it has no array `data`")?;
+        let has_next = body.get("hasNext").and_then(Value::as_bool);
+        Ok(Listed { has_next, total: count(&body, "total"), usage: usage(&body), ..listed })
     }
 
     fn about(&self, document: &Value) -> About {
@@ -55,6 +59,21 @@ impl Provider for Octave {
             deleted: document.get("deletedAt").is_some_and(|at| !at.is_null()),
         }
     }
+}
+
+fn request(verb: &str, query: Vec<(&'static str, String)>) -> Request {
+    Request {
+        path: ["api", "v2", "segment", verb].map(str::to_owned).to_vec(),
+        query,
+        key_header: "api_key",
+        headers: &[],
+        if_none_match: None,
+    }
+}
+
+/// What the request cost, perhaps in credits.
+fn usage(body: &Value) -> Option<f64> {
+    body.pointer("/_metadata/usage").and_then(Value::as_f64)
 }
 
 #[cfg(test)]
@@ -72,6 +91,18 @@ mod tests {
         for body in [json!([]), json!("sg_1"), json!({"oId": null}), json!({"data": {"oId": "sg_1"}})] {
             assert!(Octave.found(body).is_err());
         }
+    }
+
+    #[test]
+    fn a_page_is_read_in_every_form() {
+        let page = |body| Octave.listed(body).map(|page| (page.segments.len(), page.odd, page.has_next, page.total));
+        let data = json!([{"oId": "sg_1"}, {"oId": "sg_2"}, 7]);
+        assert_eq!(page(json!({"data": data, "hasNext": true, "total": 9})), Ok((2, 1, Some(true), Some(9))));
+        assert_eq!(page(json!({"data": data})), Ok((2, 1, None, None)));
+        assert_eq!(page(data.clone()), Ok((2, 1, None, None)));
+        assert!(page(json!({"oId": "sg_1"})).is_err());
+        let request = Octave.list(Page { number: 2, offset: 200, size: 100 });
+        assert_eq!(request.query, [("limit", "100".to_owned()), ("offset", "200".to_owned())]);
     }
 
     #[test]

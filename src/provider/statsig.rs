@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Found, Provider, text, time, whole};
+use super::{Found, Listed, Page, Provider, count, text, time, whole};
 use crate::document::{Keyed, Shape};
 use crate::model::{About, ProviderEntry};
 use crate::transport::Request;
@@ -30,14 +30,7 @@ impl Provider for Statsig {
     }
 
     fn get(&self, id: &str) -> Request {
-        Request {
-            path: ["console", "v1", "segments", id].map(str::to_owned).to_vec(),
-            query: Vec::new(),
-            key_header: "STATSIG-API-KEY",
-            // Optional today, announced to become required.
-            headers: &[("STATSIG-API-VERSION", "20240601")],
-            if_none_match: None,
-        }
+        request(&["console", "v1", "segments", id], Vec::new())
     }
 
     fn found(&self, mut body: Value) -> Result<Found, &'static str> {
@@ -45,6 +38,20 @@ impl Provider for Statsig {
             body.get_mut("data").map(Value::take).filter(Value::is_object).ok_or("it has no object `data`")?;
         let id = text(&segment, "id").ok_or("its `data` has no `id`")?.to_owned();
         Ok(Found { id, segment, usage: None })
+    }
+
+    fn list(&self, page: Page) -> Request {
+        let query = vec![("limit", page.size.to_string()), ("page", (page.number + 1).to_string())];
+        request(&["console", "v1", "segments"], query)
+    }
+
+    fn listed(&self, mut body: Value) -> Result<Listed, &'static str> {
+        let items = if body.is_array() { Some(body.take()) } else { body.get_mut("data").map(Value::take) };
+        let listed = Listed::of(items, "id").ok_or("it has no array `data`")?;
+        let pagination = body.get("pagination");
+        // A link without a scheme where there is a next page: worth a yes or no only.
+        let has_next = pagination.and_then(|pagination| pagination.get("nextPage")).map(|next| !next.is_null());
+        Ok(Listed { has_next, total: pagination.and_then(|pagination| count(pagination, "totalItems")), ..listed })
     }
 
     fn about(&self, document: &Value) -> About {
@@ -55,6 +62,17 @@ impl Provider for Statsig {
             revision: document.get("version").and_then(whole),
             deleted: false,
         }
+    }
+}
+
+fn request(path: &[&str], query: Vec<(&'static str, String)>) -> Request {
+    Request {
+        path: path.iter().map(|segment| (*segment).to_owned()).collect(),
+        query,
+        key_header: "STATSIG-API-KEY",
+        // Optional today, announced to become required.
+        headers: &[("STATSIG-API-VERSION", "20240601")],
+        if_none_match: None,
     }
 }
 
@@ -74,6 +92,24 @@ mod tests {
         {
             assert!(Statsig.found(body).is_err());
         }
+    }
+
+    #[test]
+    fn a_page_is_read_in_every_form() {
+        let page = |body| Statsig.listed(body).map(|page| (page.segments.len(), page.odd, page.has_next, page.total));
+        let data = json!([{"id": "a"}, {"id": "b"}, {"name": "no id"}]);
+        assert_eq!(page(json!({"data": data, "pagination": {"nextPage": null}})), Ok((2, 1, Some(false), None)));
+        let more = json!({"nextPage": "/console/v1/segments?page=2", "totalItems": 7});
+        assert_eq!(page(json!({"data": data, "pagination": more})), Ok((2, 1, Some(true), Some(7))));
+        assert_eq!(page(data.clone()), Ok((2, 1, None, None)));
+        assert!(page(json!({"data": {"id": "a"}})).is_err());
+    }
+
+    #[test]
+    fn pages_count_from_one() {
+        let request = Statsig.list(Page { number: 2, offset: 200, size: 100 });
+        assert_eq!(request.query, [("limit", "100".to_owned()), ("page", "3".to_owned())]);
+        assert_eq!(request.path.join("/"), "console/v1/segments");
     }
 
     #[test]

@@ -1,0 +1,172 @@
+//! Walking through a list whose pages cannot be trusted: when to go on, and whether all of it was seen. Pure.
+
+use std::collections::HashSet;
+
+use crate::provider::{Listed, Page};
+
+/// Segments asked for with each page; the largest size that is known to be accepted (PROVIDERS.md).
+pub const PAGE_SIZE: usize = 100;
+
+/// No list is followed further.
+const LONGEST: usize = 10_000;
+
+/// How far a sweep has come.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    pages: usize,
+    offset: usize,
+    seen: HashSet<String>,
+    total: Option<usize>,
+    /// Pages in a row that brought no segment that was not seen before.
+    barren: u32,
+    /// Something in it was no segment.
+    odd: bool,
+}
+
+/// What comes after a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Another page.
+    More,
+    /// The list has ended, and every segment of it was seen.
+    Complete,
+    /// It has ended, and some may be missing.
+    Partial,
+}
+
+impl Sweep {
+    /// The page to ask for next.
+    pub fn page(&self) -> Page {
+        Page { number: self.pages, offset: self.offset, size: PAGE_SIZE }
+    }
+
+    /// How many pages were read.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// The ids that were seen.
+    pub fn seen(&self) -> &HashSet<String> {
+        &self.seen
+    }
+
+    /// Takes a page in.
+    ///
+    /// A list that says how many segments it has must bring them. Without that, "no next page" is believed, and a list
+    /// that does not even say that ends with an empty page. "Another page follows" is believed until two pages in a row
+    /// bring nothing new: the list has ended if these were empty, and runs in circles if they were not.
+    pub fn take(&mut self, listed: &Listed) -> Step {
+        let count = listed.segments.len() + listed.odd;
+        let before = self.seen.len();
+        self.seen.extend(listed.segments.iter().map(|found| found.id.clone()));
+        self.barren = if self.seen.len() == before { self.barren + 1 } else { 0 };
+        self.odd |= listed.odd > 0;
+        self.total = listed.total.or(self.total);
+        self.pages += 1;
+        // Past an empty page lies the next full one, if any.
+        self.offset += if count == 0 { PAGE_SIZE } else { count };
+
+        let all_counted = self.total.map(|total| self.seen.len() >= total);
+        let says_end = match listed.has_next {
+            Some(has_next) => !has_next,
+            None => count == 0 || (all_counted.is_some() && count < PAGE_SIZE),
+        };
+        let is_over = match (says_end, all_counted) {
+            (true, Some(false)) => self.barren >= 1,
+            (true, _) => true,
+            (false, Some(true)) => self.barren >= 1,
+            (false, _) => self.barren >= 2,
+        };
+        let has_run_dry = says_end || count == 0;
+        if !is_over && self.pages < LONGEST {
+            Step::More
+        } else if is_over && !self.odd && all_counted.unwrap_or(has_run_dry) {
+            Step::Complete
+        } else {
+            Step::Partial
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::provider::Found;
+
+    fn listed(ids: std::ops::Range<usize>, has_next: Option<bool>, total: Option<usize>) -> Listed {
+        let found = |id: usize| Found { id: id.to_string(), segment: Value::Null, usage: None };
+        Listed { segments: ids.map(found).collect(), has_next, total, ..Listed::default() }
+    }
+
+    fn sweep(pages: &[Listed]) -> (Vec<Step>, Sweep) {
+        let mut sweep = Sweep::default();
+        let steps = pages.iter().map(|page| sweep.take(page)).collect();
+        (steps, sweep)
+    }
+
+    use Step::{Complete, More, Partial};
+
+    #[test]
+    fn a_list_that_keeps_its_word_ends_with_its_last_page() {
+        let pages = [listed(0..100, Some(true), Some(150)), listed(100..150, Some(false), Some(150))];
+        assert_eq!(sweep(&pages).0, [More, Complete]);
+        let untold = [listed(0..100, Some(true), None), listed(100..150, Some(false), None)];
+        assert_eq!(sweep(&untold).0, [More, Complete]);
+        assert_eq!(sweep(&[listed(0..0, Some(false), Some(0))]).0, [Complete]);
+    }
+
+    #[test]
+    fn a_list_without_a_word_ends_with_an_empty_page() {
+        let pages = [listed(0..100, None, None), listed(100..130, None, None), listed(0..0, None, None)];
+        assert_eq!(sweep(&pages).0, [More, More, Complete]);
+    }
+
+    #[test]
+    fn smaller_pages_than_asked_for_are_followed() {
+        let pages =
+            [listed(0..50, None, Some(120)), listed(50..100, None, Some(120)), listed(100..120, None, Some(120))];
+        let (steps, sweep) = sweep(&pages);
+        assert_eq!(steps, [More, More, Complete]);
+        assert_eq!(sweep.page(), Page { number: 3, offset: 120, size: 100 });
+    }
+
+    #[test]
+    fn always_another_page_ends_when_nothing_comes() {
+        let told = [listed(0..100, Some(true), Some(100)), listed(0..0, Some(true), Some(100))];
+        assert_eq!(sweep(&told).0, [More, Complete]);
+        let untold = [listed(0..100, Some(true), None), listed(0..0, Some(true), None), listed(0..0, Some(true), None)];
+        assert_eq!(sweep(&untold).0, [More, More, Complete]);
+    }
+
+    #[test]
+    fn an_empty_page_in_the_middle_is_passed() {
+        let page = |ids| listed(ids, Some(true), Some(150));
+        let (steps, sweep) = sweep(&[page(0..100), page(0..0), listed(100..150, Some(false), Some(150))]);
+        assert_eq!(steps, [More, More, Complete]);
+        assert_eq!(sweep.offset, 250);
+    }
+
+    #[test]
+    fn a_list_that_brings_less_than_it_says_is_partial() {
+        let pages = [
+            listed(0..100, Some(true), Some(150)),
+            listed(90..140, Some(false), Some(150)),
+            listed(0..0, Some(false), Some(150)),
+        ];
+        assert_eq!(sweep(&pages).0, [More, More, Partial]);
+    }
+
+    #[test]
+    fn a_list_that_runs_in_circles_is_partial() {
+        let page = || listed(0..10, Some(true), None);
+        assert_eq!(sweep(&[page(), page(), page()]).0, [More, More, Partial]);
+    }
+
+    #[test]
+    fn what_is_no_segment_makes_it_partial() {
+        let odd = Listed { odd: 1, ..listed(0..3, Some(false), None) };
+        assert_eq!(sweep(&[odd]).0, [Partial]);
+    }
+}

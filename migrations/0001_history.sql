@@ -104,11 +104,11 @@ CREATE INDEX polls_by_time ON polls (started_at);
 CREATE INDEX polls_in_flight ON polls (id) WHERE outcome IS NULL;
 
 CREATE TABLE clock (
-    one          INTEGER PRIMARY KEY CHECK (one = 1), -- one row
     boot_id      TEXT,             -- the boot that monotonic_ms counts from; NULL where the system does not tell
     monotonic_ms INTEGER NOT NULL, -- milliseconds since boot at the last write
     wall_ms      INTEGER NOT NULL, -- the wall clock at the same moment
-    first_poll   INTEGER NOT NULL  -- polls from this id on have a boot_ms of this boot
+    first_poll   INTEGER NOT NULL, -- polls from this id on have a boot_ms of this boot
+    one          INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1) -- one row
 ) STRICT;
 
 CREATE TABLE schema_events (

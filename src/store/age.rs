@@ -55,7 +55,7 @@ mod tests {
         let (low, high) = (i64::MIN, i64::MAX);
         assert_eq!(
             age(Moment { wall: UnixMs(low), boot_ms: None }, now(high, 0)),
-            Duration::from_millis(high.cast_unsigned())
+            Duration::from_millis(high.unsigned_abs())
         );
         assert_eq!(age(Moment { wall: UnixMs(high), boot_ms: Some(high) }, now(low, low)), Duration::ZERO);
     }

@@ -141,8 +141,10 @@ impl Error {
             _ => {}
         }
         match error {
-            rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..)
+            rusqlite::Error::FromSqlConversionFailure(_, _, cause) => {
+                Self::Corrupt { path, reason: cause.to_string().into() }
+            }
+            rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
             | rusqlite::Error::Utf8Error(..) => Self::Corrupt { path, reason },
             _ => Self::Other { path, reason },
@@ -152,5 +154,39 @@ impl Error {
     /// The writer has been closed, or its thread ended before it answered.
     pub(super) fn closed(path: &Arc<Path>) -> Self {
         Self::Other { path: Arc::clone(path), reason: "it has been closed".into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn the_texts_read_after_failed_to() {
+        let path: Arc<Path> = Path::new("/x/a.db").into();
+        let code = |code| Error::of(&path, &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        let open = |pid| OpenError::Locked { path: Arc::clone(&path), pid };
+        let texts = [
+            code(ffi::SQLITE_FULL).to_string(),
+            code(ffi::SQLITE_BUSY).to_string(),
+            code(ffi::SQLITE_CORRUPT).to_string(),
+            code(ffi::SQLITE_READONLY).to_string(),
+            Fault::Conflict("main/a: compared with version 1".to_owned()).at(&path).to_string(),
+            open(Some(7)).to_string(),
+            open(None).to_string(),
+            OpenError::Older { path: Arc::clone(&path), found: 1, known: 2 }.to_string(),
+        ];
+        insta::assert_snapshot!(texts.join("\n"), @"
+        write to /x/a.db: the disk is full
+        use /x/a.db: another program has locked it
+        use /x/a.db: it is damaged (Error code 11: database disk image is malformed); `segsync verify` tells more
+        use /x/a.db: Error code 8: attempt to write a readonly database
+        write to /x/a.db: main/a: compared with version 1
+        open /x/a.db: another segsync (pid 7) is using it
+        open /x/a.db: another segsync (of unknown pid) is using it
+        open /x/a.db: an older segsync wrote it (schema 1, this one reads 2); `segsync run` upgrades it
+        ");
     }
 }

@@ -1,26 +1,27 @@
-//! The file before SQLite touches it: whose it is, and who else writes to it.
+//! Whose the file is and who else writes to it, before anything is changed.
 //!
 //! Nothing here writes to the database, and the lock file is made only beside a file that is ours or not there yet.
+//! The database is opened through SQLite alone, never as a plain file: closing that would drop the locks that other
+//! connections of this process hold on it (<https://sqlite.org/howtocorrupt.html> §2.2).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Error, OpenError, latest_version};
 
 /// "SEGS", in the header of every database that segsync made.
-const APPLICATION_ID: u32 = 0x5345_4753;
+const APPLICATION_ID: i64 = 0x5345_4753;
 
-/// The first bytes of every SQLite 3 database; <https://sqlite.org/fileformat2.html> §1.3.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-const USER_VERSION_AT: usize = 60;
-const APPLICATION_ID_AT: usize = 68;
-const HEADER: usize = 100;
+/// The smallest page, in bytes; a database has at least one. SQLite takes less for an empty one.
+const SMALLEST: u64 = 512;
 
 /// How long a look waits while another process recovers the file after a kill.
 const BUSY: Duration = Duration::from_secs(5);
@@ -39,27 +40,30 @@ pub(super) enum Look {
 
 impl Look {
     /// Reads the header. The id is set before the file enters WAL mode, so the header tells the truth about whose it is
-    /// even while newer pages wait in a write-ahead log.
+    /// even while newer pages wait in a write-ahead log; about the version the log has to be asked.
     pub(super) fn at(path: &Arc<Path>) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { path: Arc::clone(path), source };
         let foreign = |what| OpenError::Foreign { path: Arc::clone(path), what };
         match path.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Empty),
-            Err(error) => return Err(io(error)),
+            Err(source) => return Err(OpenError::Io { path: Arc::clone(path), source }),
             // Opening a named pipe would wait for a writer.
             Ok(found) if !found.is_file() => return Err(foreign("not a regular file")),
             Ok(found) if found.len() == 0 => return Ok(Self::Empty),
+            Ok(found) if found.len() < SMALLEST => return Err(foreign("no SQLite database")),
             Ok(_) => {}
         }
-        let mut header = Vec::with_capacity(HEADER);
-        File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(io)?;
-        if header.len() < HEADER || !header.starts_with(MAGIC) {
-            return Err(foreign("no SQLite database"));
-        }
-        if header[APPLICATION_ID_AT..].starts_with(&APPLICATION_ID.to_be_bytes()) {
-            version(path, &header).map(|version| Self::Ours { version })
-        } else {
-            Err(foreign("the SQLite database of another program"))
+        let log_waits = beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0);
+        match header(path) {
+            Ok((APPLICATION_ID, _)) if log_waits => {
+                let version = version_with_log(path).map_err(|error| Error::of(path, &error))?;
+                Ok(Self::Ours { version })
+            }
+            Ok((APPLICATION_ID, version)) => Ok(Self::Ours { version }),
+            Ok(_) => Err(foreign("the SQLite database of another program")),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                Err(foreign("no SQLite database"))
+            }
+            Err(error) => Err(Error::of(path, &error).into()),
         }
     }
 
@@ -74,18 +78,29 @@ impl Look {
     }
 }
 
-/// The header's version, or the one that still waits in a write-ahead log: only there does SQLite have to be asked.
-fn version(path: &Arc<Path>, header: &[u8]) -> Result<i64, OpenError> {
-    let sql = |error| OpenError::from(Error::of(path, &error));
-    if beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
-        connection.busy_timeout(BUSY).map_err(sql)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
-        return connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql);
-    }
-    let bytes = header[USER_VERSION_AT..].first_chunk::<4>();
-    Ok(bytes.map_or(0, |bytes| i64::from(u32::from_be_bytes(*bytes))))
+/// The application id and version in the file's header.
+fn header(path: &Path) -> rusqlite::Result<(i64, i64)> {
+    let connection = open_immutable(path)?;
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get(0));
+    Ok((number("application_id")?, number("user_version")?))
+}
+
+fn version_with_log(path: &Path) -> rusqlite::Result<i64> {
+    let connection = Connection::open_with_flags(path, read_only())?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// For reading, as every connection that does not write.
+pub(super) fn read_only() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// The database file alone, as if it never changed: without its log, without a lock, without making a file.
+pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let name = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), read_only() | OpenFlags::SQLITE_OPEN_URI)
 }
 
 /// The one name of a database, so that two paths to it (symbolic links, relative paths) lock the same file.
@@ -109,8 +124,14 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The right to be the only writer. Lasts until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would not do while a child process, forked a moment ago, still has a copy of it.
+    fn drop(&mut self) {
+        // Should it fail, the lock ends with the process.
+        self.0.unlock().unwrap_or(());
+    }
 }
 
 impl Lock {
@@ -139,7 +160,7 @@ impl Lock {
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| writeln!(file, "{}", std::process::id()))
             .map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self(file))
     }
 }
 

@@ -24,7 +24,7 @@ pub use write::{
 };
 
 use error::Fault;
-use file::{Lock, Look, beside, resolve};
+use file::{Lock, Look, beside, open_immutable, read_only, resolve};
 use migrate::{latest_version, upgrade};
 use row::{Columns, changes_of};
 

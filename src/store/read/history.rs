@@ -179,3 +179,58 @@ fn earlier_document(connection: &Connection, segment: i64, seq: i64) -> rusqlite
         )
         .optional()
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ToSql;
+
+    use super::*;
+    use crate::store::upgrade;
+
+    /// How SQLite finds the rows.
+    fn plan(sql: &str, values: &[Value]) -> String {
+        let mut connection = Connection::open_in_memory().expect("opened");
+        upgrade(&mut connection).expect("upgraded");
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
+        let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
+        let rows = statement.query_map(&*values, |row| row.get::<_, String>("detail")).expect(sql);
+        rows.map(|row| row.expect("a row")).collect::<Vec<_>>().join("\n")
+    }
+
+    fn log_plan(filter: &LogFilter) -> String {
+        let (sql, values) = log_sql(filter);
+        plan(&sql, &values)
+    }
+
+    #[test]
+    fn the_log_is_read_in_order_from_an_index() {
+        let time = LogFilter { since: Some(UnixMs(1)), until: Some(UnixMs(2)), ..LogFilter::default() };
+        let key = SegmentKey::new(SourceName::new("s"), "k");
+        let segment = LogFilter { scope: Some(Scope::Segment(key)), since: Some(UnixMs(1)), ..LogFilter::default() };
+        for (filter, index) in [
+            (LogFilter::default(), "versions_by_time"),
+            (time, "versions_by_time (observed_at>? AND observed_at<?)"),
+            (segment, "versions_as_of (segment_id=? AND observed_at>?)"),
+        ] {
+            let plan = log_plan(&filter);
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{filter:?}\n{plan}");
+        }
+        let field = log_plan(&LogFilter { field: Some("rules".to_owned()), ..LogFilter::default() });
+        assert!(field.contains("changes_by_field (field>? AND field<?)") && !field.contains("SCAN v"), "{field}");
+    }
+
+    #[test]
+    fn a_version_is_one_step_in_an_index() {
+        let names = [Value::from("s".to_owned()), Value::from("k".to_owned())];
+        for (at, index) in [
+            (At::Latest, "sqlite_autoindex_versions_1 (segment_id=?)"),
+            (At::Seq(1), "sqlite_autoindex_versions_1 (segment_id=? AND seq=?)"),
+            (At::Time(UnixMs(1)), "versions_as_of (segment_id=? AND observed_at<?)"),
+        ] {
+            let (sql, value) = version_sql(at);
+            let values: Vec<Value> = names.iter().cloned().chain(value).collect();
+            let plan = plan(&sql, &values);
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{at:?}\n{plan}");
+        }
+    }
+}

@@ -10,16 +10,16 @@ pub use history::{At, LogFilter, Scope, StoredVersion};
 pub use status::{FreshnessRow, SourceRow, Tally};
 
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
 
-use super::{Error, Look, OpenError, VersionEntry, beside, changes_of, latest_version, resolve};
+use super::{
+    Error, Look, OpenError, VersionEntry, beside, changes_of, latest_version, open_immutable, read_only, resolve,
+};
 
 /// How long a read waits while the writer recovers the file after a kill; nothing else makes a reader wait.
 const BUSY: Duration = Duration::from_secs(5);
@@ -79,13 +79,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     if beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
         return Err(error);
     }
-    let name = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
-    let flags = read_only() | OpenFlags::SQLITE_OPEN_URI;
-    prepared(Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?)
-}
-
-fn read_only() -> OpenFlags {
-    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    prepared(open_immutable(path)?)
 }
 
 fn prepared(connection: Connection) -> rusqlite::Result<Connection> {

@@ -134,10 +134,11 @@ const FRESHNESS: &str = "
     WHERE s.tracked = 1
     ORDER BY s.last_checked_at, s.id";
 
-/// An hour before the window is looked at as well, for what started before it and ended in it.
+/// An hour before the window is looked at as well, for what started before it and ended in it. The `+` keeps SQLite from
+/// going through all rows of the source.
 const REQUESTS_SINCE: &str = "
     SELECT count(*) FROM polls
-    WHERE started_at > ?2 - 3600000 AND source_id = ?1 AND kind <> 'import' AND (outcome IS NULL OR finished_at > ?2)";
+    WHERE started_at > ?2 - 3600000 AND +source_id = ?1 AND kind <> 'import' AND (outcome IS NULL OR finished_at > ?2)";
 
 fn source(row: &Row<'_>) -> rusqlite::Result<SourceRow> {
     Ok(SourceRow {
@@ -167,4 +168,30 @@ fn freshness(row: &Row<'_>) -> rusqlite::Result<FreshnessRow> {
 /// SQLite counts in signed numbers and never below zero.
 fn count(rows: i64) -> u64 {
     u64::try_from(rows).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::store::upgrade;
+
+    #[test]
+    fn freshness_and_requests_are_found_by_indexes() {
+        let mut connection = Connection::open_in_memory().expect("opened");
+        upgrade(&mut connection).expect("upgraded");
+        for (sql, index) in [(FRESHNESS, "segments_by_freshness"), (REQUESTS_SINCE, "polls_by_time (started_at>?)")] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
+            let count = statement.parameter_count();
+            let rows = statement
+                .query_map(rusqlite::params_from_iter(std::iter::repeat_n(1, count)), |row| {
+                    row.get::<_, String>("detail")
+                })
+                .expect(sql);
+            let plan: Vec<String> = rows.map(|row| row.expect("a row")).collect();
+            let plan = plan.join("\n");
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Error, Fault, Lock, OpenError, beside};
 use crate::clock::{Clock, Now};
-use queue::{Job, Task, commit_all};
+use queue::{Done, Job, Task, commit_all};
 use version::Segment;
 
 /// The daemon's handle on the file. Cheap to clone; the file stays open until [`Store::close`], or until the last clone
@@ -93,8 +93,13 @@ impl Store {
         let (caller, answer) = oneshot::channel();
         lock(&self.0.jobs).push_back(Box::new(Task::new(work, caller)));
         let shared = Arc::clone(&self.0);
-        // Whoever comes first commits for all; the others find an empty queue.
-        drop(spawn_blocking(move || shared.work_off()));
+        // Whoever comes first commits for all; the others find an empty queue. A caller who is told drops no store that
+        // is still held here.
+        drop(spawn_blocking(move || {
+            let done = shared.work_off();
+            drop(shared);
+            done.tell();
+        }));
         answer.await.unwrap_or_else(|_| Err(Error::closed(&self.0.path)))
     }
 }
@@ -107,20 +112,17 @@ fn tick(connection: &Connection, now: Now) -> rusqlite::Result<usize> {
 }
 
 impl Shared {
-    fn work_off(&self) {
+    fn work_off(&self) -> Done {
         let mut writer = lock(&self.writer);
         let jobs = std::mem::take(&mut *lock(&self.jobs));
-        if jobs.is_empty() {
-            return;
-        }
         match &mut *writer {
             Some((connection, _)) => commit_all(connection, &self.path, jobs),
-            None => jobs.into_iter().for_each(|job| job.tell(Some(&Error::closed(&self.path)))),
+            None => Done::refused(jobs, Error::closed(&self.path)),
         }
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.work_off();
+        self.work_off().tell();
         let Some((connection, lock)) = lock(&self.writer).take() else { return Ok(()) };
         let result = begin::leave(connection);
         drop(lock);

@@ -57,12 +57,31 @@ where
     }
 }
 
-/// Runs all `jobs` in one transaction, then tells every caller.
-pub(super) fn commit_all(connection: &mut Connection, path: &Arc<Path>, mut jobs: VecDeque<Box<dyn Job>>) {
-    let failed = transact(connection, path, &mut jobs).err();
-    for job in jobs {
-        job.tell(failed.as_ref());
+/// Jobs after their commit, or its failure; their callers are still to be told.
+#[must_use]
+pub(super) struct Done {
+    jobs: VecDeque<Box<dyn Job>>,
+    failed: Option<Error>,
+}
+
+impl Done {
+    /// Jobs that could not be tried.
+    pub(super) fn refused(jobs: VecDeque<Box<dyn Job>>, error: Error) -> Self {
+        Self { jobs, failed: Some(error) }
     }
+
+    /// Tells every caller.
+    pub(super) fn tell(self) {
+        for job in self.jobs {
+            job.tell(self.failed.as_ref());
+        }
+    }
+}
+
+/// Runs all `jobs` in one transaction.
+pub(super) fn commit_all(connection: &mut Connection, path: &Arc<Path>, mut jobs: VecDeque<Box<dyn Job>>) -> Done {
+    let failed = if jobs.is_empty() { None } else { transact(connection, path, &mut jobs).err() };
+    Done { jobs, failed }
 }
 
 fn transact(connection: &mut Connection, path: &Arc<Path>, jobs: &mut VecDeque<Box<dyn Job>>) -> Result<(), Error> {
@@ -81,4 +100,108 @@ fn transact(connection: &mut Connection, path: &Arc<Path>, jobs: &mut VecDeque<B
         savepoint.rollback().and_then(|()| savepoint.commit()).map_err(sql)?;
     }
     transaction.commit().map_err(sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<i64, Error>>;
+
+    /// A database with one table, and another connection that sees what is committed.
+    fn database() -> (tempfile::TempDir, Connection, Connection) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Connection::open(folder.path().join("a.db")).expect("opened");
+        let (connection, other) = (open(), open());
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;
+                 CREATE TABLE t (x INTEGER PRIMARY KEY, y INTEGER REFERENCES t (x) DEFERRABLE INITIALLY DEFERRED, z BLOB);",
+            )
+            .expect("made");
+        (folder, connection, other)
+    }
+
+    fn count(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("counted")
+    }
+
+    fn job(work: impl FnOnce(&Connection) -> Result<i64, Fault> + Send + 'static) -> (Box<dyn Job>, Answer) {
+        let (caller, answer) = oneshot::channel();
+        (Box::new(Task::new(work, caller)), answer)
+    }
+
+    fn sql(text: &'static str) -> (Box<dyn Job>, Answer) {
+        job(move |connection| {
+            connection.execute_batch(text)?;
+            Ok(connection.last_insert_rowid())
+        })
+    }
+
+    /// What each caller hears.
+    fn told(connection: &mut Connection, jobs: Vec<(Box<dyn Job>, Answer)>) -> Vec<Result<i64, String>> {
+        let (jobs, answers): (VecDeque<_>, Vec<_>) = jobs.into_iter().unzip();
+        let done = commit_all(connection, &Path::new("a.db").into(), jobs);
+        let mut answers = answers;
+        assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "nobody is told by the commit itself");
+        done.tell();
+        answers
+            .into_iter()
+            .map(|mut answer| answer.try_recv().expect("everybody is told").map_err(|error| error.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn one_commit_holds_all_jobs_and_a_failing_one_loses_only_its_own_rows() {
+        let (_folder, mut connection, other) = database();
+        let mut jobs: Vec<_> = (0..49).map(|_| sql("INSERT INTO t DEFAULT VALUES")).collect();
+        jobs.insert(20, sql("INSERT INTO t VALUES (900, NULL, NULL); INSERT INTO u VALUES (1)"));
+        jobs.push(job(move |connection| {
+            assert_eq!((count(connection), count(&other)), (49, 0), "nothing is committed yet");
+            Ok(0)
+        }));
+        let told = told(&mut connection, jobs);
+        assert_eq!(told.iter().filter(|result| result.is_ok()).count(), 50);
+        assert!(told[20].as_ref().is_err_and(|error| error.contains("no such table: u")), "{:?}", told[20]);
+        assert_eq!(count(&connection), 49);
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_told_to_everybody_and_leaves_nothing() {
+        let (_folder, mut connection, _other) = database();
+        let jobs = vec![sql("INSERT INTO t DEFAULT VALUES"), sql("INSERT INTO t VALUES (7, 8, NULL)")];
+        let all = told(&mut connection, jobs);
+        assert!(all.iter().all(|result| result.as_ref().is_err_and(|error| error.contains("FOREIGN KEY"))), "{all:?}");
+        assert_eq!(count(&connection), 0);
+        assert_eq!(told(&mut connection, vec![sql("INSERT INTO t DEFAULT VALUES")]), [Ok(1)], "and it goes on");
+    }
+
+    #[test]
+    fn a_job_that_ends_the_whole_transaction_fails_for_everybody() {
+        let (_folder, mut connection, _other) = database();
+        let jobs = vec![
+            sql("INSERT INTO t DEFAULT VALUES"),
+            sql("ROLLBACK; INSERT INTO u VALUES (1)"),
+            sql("INSERT INTO t DEFAULT VALUES"),
+        ];
+        let all = told(&mut connection, jobs);
+        assert!(
+            all.iter().all(|result| result.as_ref().is_err_and(|error| error.contains("no such table"))),
+            "{all:?}"
+        );
+        assert_eq!(count(&connection), 0);
+        assert_eq!(told(&mut connection, vec![sql("INSERT INTO t DEFAULT VALUES")]), [Ok(1)]);
+    }
+
+    #[test]
+    fn a_full_disk_is_called_so_and_passes() {
+        let (_folder, mut connection, _other) = database();
+        connection.execute_batch("PRAGMA max_page_count = 5").expect("set");
+        let jobs = vec![sql("INSERT INTO t DEFAULT VALUES"), sql("INSERT INTO t (z) VALUES (zeroblob(100000))")];
+        let all = told(&mut connection, jobs);
+        assert_eq!(all[1], Err("write to a.db: the disk is full".to_owned()));
+        assert_eq!(i64::from(all[0].is_ok()), count(&connection), "what is told is what is there");
+        connection.execute_batch("PRAGMA max_page_count = 1000").expect("set");
+        assert!(told(&mut connection, vec![sql("INSERT INTO t (z) VALUES (zeroblob(100000))")])[0].is_ok());
+    }
 }

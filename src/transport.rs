@@ -141,7 +141,8 @@ impl Transport {
         let retry_after = retry_after(response.headers(), self.clock.now().wall);
         let etag = self.etag(response.headers());
         let body = self.body(response).await;
-        let refused = status == 429 || (status != 200 && retry_after.is_some());
+        // 200 and 304 tell what was asked for, whatever else they ask.
+        let refused = status == 429 || (![200, 304].contains(&status) && retry_after.is_some());
         let hold = sending.end(if refused { End::Refused { retry_after } } else { End::Accepted { retry_after } });
         Ok(Answer { status, etag, retry_after, hold, body })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use segsync::budget::{Budget, End, Terms};
 use segsync::clock::{Clock, Source};
 use segsync::model::{Limit, SegmentKey, SourceName, UnixMs};
-use segsync::schedule::{Ended, Next, Schedule, Target};
+use segsync::schedule::{Ended, Next, Schedule, Target, Work};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -34,12 +34,12 @@ fn secs(seconds: u64) -> Duration {
 
 fn target(id: usize, every: Duration, promise: bool) -> Target {
     let key = SegmentKey::new(SourceName::new("s"), id.to_string());
-    Target { key, every, promise, last: None, failures: 0 }
+    Target { work: Work::Get(key), every, promise, requests: 1, last: None, failures: 0 }
 }
 
 /// When each segment was checked, from the start of the run.
 struct Run {
-    checks: HashMap<SegmentKey, Vec<Duration>>,
+    checks: HashMap<Work, Vec<Duration>>,
     sent: Vec<Duration>,
 }
 
@@ -138,7 +138,7 @@ async fn too_many_wishes_stretch_evenly_and_never_starve() {
 async fn a_promise_is_kept_among_two_thousand_wishes() {
     let mut targets: Vec<Target> = (0..2000).map(|id| target(id, secs(300), false)).collect();
     targets.push(target(9999, secs(30), true));
-    let key = targets[2000].key.clone();
+    let key = targets[2000].work.clone();
     let mut run = run(targets, BOTH, LATENCY, secs(3600)).await;
     run.checks.retain(|other, _| *other == key);
     let worst = run.worst_age(secs(0), secs(3600));

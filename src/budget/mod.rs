@@ -21,8 +21,6 @@ use hold::{Gate, Hold};
 use ledger::Ledger;
 use pacer::Pacer;
 
-pub use hold::LONGEST as LONGEST_HOLD;
-
 /// What binds one account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Exit, Format, Misuse, output, runtime, safe};
-use crate::config::{Config, Segments};
+use crate::config::{Config, Source};
 use crate::daemon::{self, Ending, Pass, Prepared};
 use crate::model::{LogLevel, Outcome, SegmentKey, SourceName};
 use crate::telemetry;
@@ -44,12 +44,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
     let is_wanted = |name: &SourceName| wanted.as_ref().is_none_or(|keys| keys.iter().any(|key| key.source == *name));
     let prepared =
         super::prepare(config, &context.clock, |config, clock| Prepared::of_sources(config, clock, is_wanted))?;
-    let total = wanted.as_ref().map_or_else(|| keys(prepared.config()).count(), Vec::len);
-
     let started = context.clock.now().mono;
-    let bar = progress_bar(total);
+    let bar = progress_bar();
     let shutdown = CancellationToken::new();
-    let on_end = |ending: &Ending| show_end(&bar, ending);
+    let on_end = |ending: &Ending, segments: usize| show_end(&bar, ending, segments);
     let pass = runtime()?.block_on(async {
         tokio::select! {
             pass = daemon::pass(prepared, wanted.as_deref(), &context.clock, &shutdown, on_end) => pass,
@@ -59,10 +57,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
     bar.finish_and_clear();
     let took = context.clock.now().mono - started;
     match context.global.format {
-        Format::Json => print_json(context, &pass, total, took)?,
-        Format::Text | Format::Csv => print_table(context, &pass, total, took)?,
+        Format::Json => print_json(context, &pass, took)?,
+        Format::Text | Format::Csv => print_table(context, &pass, took)?,
     }
-    Ok(exit(&pass, total))
+    Ok(exit(&pass))
 }
 
 /// Cancels at the first Ctrl-C; ends only if that cannot be heard.
@@ -74,10 +72,11 @@ async fn stop_on_interrupt(shutdown: &CancellationToken) -> std::io::Result<()> 
 
 /// Every configured segment.
 fn keys(config: &Config) -> impl Iterator<Item = SegmentKey> {
-    config.sources.iter().flat_map(|source| {
-        let (Segments::All { own: segments } | Segments::Named(segments)) = &source.segments;
-        segments.iter().map(|segment| SegmentKey::new(source.name.clone(), segment.id.clone()))
-    })
+    let of = |source: &'_ Source| {
+        let ids = source.segments.named().iter().map(|segment| segment.id.clone());
+        ids.map(|id| SegmentKey::new(source.name.clone(), id)).collect::<Vec<_>>()
+    };
+    config.sources.iter().flat_map(of)
 }
 
 /// The configured segments that `names` mean, each once.
@@ -108,16 +107,16 @@ fn nearest(name: &str, known: &[SegmentKey]) -> String {
     best.filter(|(likeness, _)| *likeness > 0.8).map_or_else(String::new, |(_, key)| format!("; did you mean {key}?"))
 }
 
-fn progress_bar(total: usize) -> ProgressBar {
+fn progress_bar() -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} segments, {elapsed} of about {duration}  {msg}");
-    ProgressBar::with_draw_target(Some(total as u64), target)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::with_draw_target(Some(0), target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Moves the bar; what did not end well is told as it comes.
-fn show_end(bar: &ProgressBar, ending: &Ending) {
+fn show_end(bar: &ProgressBar, ending: &Ending, segments: usize) {
+    bar.set_length(segments as u64);
     bar.set_message(safe(&ending.key.to_string()).into_owned());
     bar.inc(1);
     if !is_well(ending.outcome) {
@@ -132,9 +131,9 @@ fn is_well(outcome: Outcome) -> bool {
     outcome.made_version() || outcome == Outcome::Unchanged
 }
 
-fn exit(pass: &Pass, total: usize) -> Exit {
+fn exit(pass: &Pass) -> Exit {
     match pass.endings.iter().filter(|ending| is_well(ending.outcome)).count() {
-        well if well == total => Exit::Done,
+        well if well == pass.segments => Exit::Done,
         0 => Exit::Failed,
         _ => Exit::NotWell,
     }
@@ -152,13 +151,13 @@ fn new_versions(pass: &Pass) -> usize {
     pass.endings.iter().filter(|ending| ending.outcome.made_version()).count()
 }
 
-fn print_table(context: &Context, pass: &Pass, total: usize, took: Duration) -> Result<()> {
+fn print_table(context: &Context, pass: &Pass, took: Duration) -> Result<()> {
     let mut table = Table::new();
     table.load_style(NOTHING);
     for (outcome, count) in counts(pass) {
         table.add_row([outcome.to_string(), count.to_string()]);
     }
-    let open = total - pass.endings.len();
+    let open = pass.segments.saturating_sub(pass.endings.len());
     if open > 0 {
         table.add_row(["not polled".to_owned(), open.to_string()]);
     }
@@ -178,7 +177,7 @@ fn print_table(context: &Context, pass: &Pass, total: usize, took: Duration) -> 
     Ok(output.flush()?)
 }
 
-fn print_json(context: &Context, pass: &Pass, total: usize, took: Duration) -> Result<()> {
+fn print_json(context: &Context, pass: &Pass, took: Duration) -> Result<()> {
     let outcomes: BTreeMap<&str, usize> =
         counts(pass).into_iter().map(|(outcome, count)| (outcome.as_str(), count)).collect();
     let budgets = pass.usage.iter().map(|(names, usage)| {
@@ -186,7 +185,7 @@ fn print_json(context: &Context, pass: &Pass, total: usize, took: Duration) -> R
         json!({"sources": names, "limits": used.collect::<Vec<_>>()})
     });
     let summary = json!({
-        "segments": total,
+        "segments": pass.segments,
         "polled": pass.endings.len(),
         "outcomes": outcomes,
         "new_versions": new_versions(pass),

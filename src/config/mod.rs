@@ -109,6 +109,15 @@ pub enum Segments {
     Named(Vec<Segment>),
 }
 
+impl Segments {
+    /// Those that the configuration names.
+    pub fn named(&self) -> &[Segment] {
+        match self {
+            Self::All { own: segments } | Self::Named(segments) => segments,
+        }
+    }
+}
+
 /// A configured segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {

@@ -1,7 +1,8 @@
 //! One account at work: a dispatcher that asks for permits and starts polls, earliest deadline first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -12,33 +13,57 @@ use super::report;
 use crate::budget::{Budget, Capacity, Permit};
 use crate::clock::Clock;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
-use crate::poll::{Poller, Source};
-use crate::schedule::{Ended, Failures, Next, Schedule};
-use crate::store::SegmentId;
+use crate::poll::{Get, Poller, Roster, Source, Sweep};
+use crate::schedule::{Ended, Failures, Next, Schedule, Work};
 
 /// What an account works on.
 pub(super) struct Account {
     pub(super) budget: Budget,
     pub(super) poller: Poller,
     pub(super) clock: Clock,
-    pub(super) sources: HashMap<SourceName, Worker>,
-    pub(super) segments: HashMap<SegmentKey, SegmentId>,
+    pub(super) workers: HashMap<SourceName, Worker>,
+    pub(super) roster: Roster,
     pub(super) desk: Mutex<Desk>,
     /// The desk has changed.
     pub(super) changed: Notify,
     pub(super) mode: Mode,
 }
 
-/// A source and how many requests it may have in flight.
+/// A source and how it is polled.
 pub(super) struct Worker {
     pub(super) source: Source,
+    /// Requests that it may have in flight.
     pub(super) concurrency: usize,
+    /// The interval of segments without one of their own.
+    pub(super) every: Duration,
+    /// Whether segments that its list has are tracked by themselves.
+    pub(super) all: bool,
+    /// Segments that single requests could poll instead of the list, where that takes fewer of them.
+    pub(super) instead: Option<Vec<SegmentKey>>,
 }
 
 /// What changes while polls start and end.
 pub(super) struct Desk {
     pub(super) schedule: Schedule,
     pub(super) in_flight: HashMap<SourceName, usize>,
+    /// How far each source's sweep has come.
+    pub(super) sweeps: HashMap<SourceName, Sweep>,
+    /// Segments that are asked for once because their list lacked them.
+    pub(super) missed: HashSet<SegmentKey>,
+    /// Those of them whose list was complete.
+    pub(super) unlisted: HashSet<SegmentKey>,
+}
+
+impl Desk {
+    pub(super) fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule,
+            in_flight: HashMap::new(),
+            sweeps: HashMap::new(),
+            missed: HashSet::new(),
+            unlisted: HashSet::new(),
+        }
+    }
 }
 
 /// For how long an account works.
@@ -100,11 +125,11 @@ pub(super) async fn dispatch(account: Arc<Account>, crew: Crew) {
 }
 
 impl Account {
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.clock.now().mono
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
         // Every method leaves the desk whole.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,7 +139,7 @@ impl Account {
         let desk = self.desk();
         let in_flight = |source: &SourceName| desk.in_flight.get(source).copied().unwrap_or(0);
         let has_slot =
-            |source: &SourceName| self.sources.get(source).is_some_and(|worker| in_flight(source) < worker.concurrency);
+            |source: &SourceName| self.workers.get(source).is_some_and(|worker| in_flight(source) < worker.concurrency);
         desk.schedule.next(now, capacity, has_slot)
     }
 
@@ -124,14 +149,14 @@ impl Account {
 
     /// Starts the poll that is due by now; while the permit was waited for, another may have become more urgent.
     fn start(self: &Arc<Self>, permit: Permit, crew: &Crew) {
-        let Next::Poll(key, kind) = self.next(permit.capacity()) else { return };
+        let Next::Poll(work, kind) = self.next(permit.capacity()) else { return };
         let mut desk = self.desk();
-        desk.schedule.start(&key, self.now());
-        *desk.in_flight.entry(key.source.clone()).or_default() += 1;
+        desk.schedule.start(&work, self.now());
+        *desk.in_flight.entry(work.source().clone()).or_default() += 1;
         drop(desk);
         let (account, give_up) = (Arc::clone(self), crew.give_up.clone());
         crew.tasks.spawn(async move {
-            let flight = Flight { account: &account, key: &key, landed: false };
+            let flight = Flight { account: &account, work: &work, landed: false };
             // Given up, the flight is dropped with the poll.
             tokio::select! {
                 () = account.poll(flight, kind, permit) => (),
@@ -141,52 +166,100 @@ impl Account {
     }
 
     async fn poll(&self, flight: Flight<'_>, kind: PollKind, permit: Permit) {
-        let key = flight.key;
-        let (Some(worker), Some(segment)) = (self.sources.get(&key.source), self.segments.get(key)) else { return };
-        let result = self.poller.get(&worker.source, key, *segment, kind, permit).await;
-        match result {
+        let work = flight.work;
+        let Some(worker) = self.workers.get(work.source()) else { return };
+        match work {
+            Work::Get(key) => self.get(worker, key, flight, kind, permit).await,
+            Work::Sweep(source) => self.sweep(worker, source, flight, kind, permit).await,
+        }
+    }
+
+    async fn get(&self, worker: &Worker, key: &SegmentKey, flight: Flight<'_>, kind: PollKind, permit: Permit) {
+        let Some(segment) = self.roster.get(&key.source, &key.id) else { return };
+        let work = flight.work;
+        let is_unlisted = self.desk().unlisted.contains(key);
+        match self.poller.get(&worker.source, Get { key, segment, kind, is_unlisted }, permit).await {
             Ok(polled) => {
-                let failures = flight.land(polled.outcome);
-                report::polled(key, &polled, failures);
-                self.tell(key, polled.outcome, polled.error.as_deref());
+                let ended = Ended::from(polled.outcome);
+                let failures = flight.land(ended);
+                report::polled(work, &polled, failures);
+                if ended == Ended::Answered {
+                    self.is_confirmed(key);
+                }
+                self.tell(work, polled.outcome, polled.error.as_deref());
             }
             Err(error) => {
-                let failures = flight.land(Outcome::Failed);
-                report::store_failed(key, &error, failures);
-                self.tell(key, Outcome::Failed, Some(&format!("failed to {error}")));
+                report::store_failed(work, &error, flight.land(Ended::Failed));
+                self.tell(work, Outcome::Failed, Some(&format!("failed to {error}")));
             }
         }
     }
 
-    /// In one pass, what has ended is told and not polled again, unless the account only has to wait.
-    fn tell(&self, key: &SegmentKey, outcome: Outcome, error: Option<&str>) {
-        let Mode::Once(endings) = &self.mode else { return };
+    /// What a list lacked has been asked for by itself, and need not be again.
+    fn is_confirmed(&self, key: &SegmentKey) {
+        let mut desk = self.desk();
+        desk.unlisted.remove(key);
+        if desk.missed.remove(key) {
+            desk.schedule.forget(&Work::Get(key.clone()));
+        }
+    }
+
+    /// In one pass, what has ended is told and not polled again, unless the account only has to wait. A source whose key
+    /// is still refused ends with it: the next time to ask lies far beyond the pass.
+    pub(super) fn tell(&self, work: &Work, outcome: Outcome, error: Option<&str>) {
+        let Mode::Once(_) = &self.mode else { return };
+        let mut desk = self.desk();
+        let is_refused = desk.schedule.is_refused(work.source());
         if outcome == Outcome::Throttled {
+            if is_refused {
+                desk.schedule.ask_again(work.source(), self.now());
+                self.changed.notify_one();
+            }
             return;
         }
-        let mut ended = vec![key.clone()];
-        if outcome == Outcome::Unauthorized {
-            ended.extend(self.desk().schedule.forget_waiting(&key.source));
+        let mut ended = vec![work.clone()];
+        if is_refused {
+            ended.extend(desk.schedule.forget_waiting(work.source()));
         }
-        for key in ended {
-            self.desk().schedule.forget(&key);
+        for work in &ended {
+            desk.schedule.forget(work);
+        }
+        let seen = desk.sweeps.remove(work.source());
+        drop(desk);
+        for work in ended {
+            match work {
+                Work::Get(key) => self.tell_one(key, outcome, error),
+                // What the list did not come to has ended with it.
+                Work::Sweep(source) => {
+                    let is_open = |id: &str| seen.as_ref().is_none_or(|sweep| !sweep.seen().contains(id));
+                    self.roster
+                        .of(&source, is_open)
+                        .into_iter()
+                        .for_each(|(key, _)| self.tell_one(key, outcome, error));
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    pub(super) fn tell_one(&self, key: SegmentKey, outcome: Outcome, error: Option<&str>) {
+        if let Mode::Once(endings) = &self.mode {
             // Nobody listening only means that nobody wants to know.
             drop(endings.send(Ending { key, outcome, error: error.map(str::to_owned) }));
         }
-        self.changed.notify_one();
     }
 }
 
 /// A poll in flight; one that is given up, or that panics, ends as failed.
-struct Flight<'a> {
+pub(super) struct Flight<'a> {
     account: &'a Account,
-    key: &'a SegmentKey,
+    pub(super) work: &'a Work,
     landed: bool,
 }
 
 impl Flight<'_> {
-    fn land(mut self, outcome: Outcome) -> Failures {
-        self.end(outcome.into())
+    pub(super) fn land(mut self, ended: Ended) -> Failures {
+        self.end(ended)
     }
 
     fn end(&mut self, ended: Ended) -> Failures {
@@ -196,10 +269,10 @@ impl Flight<'_> {
         self.landed = true;
         let now = self.account.now();
         let mut desk = self.account.desk();
-        if let Some(in_flight) = desk.in_flight.get_mut(&self.key.source) {
+        if let Some(in_flight) = desk.in_flight.get_mut(self.work.source()) {
             *in_flight = in_flight.saturating_sub(1);
         }
-        let failures = desk.schedule.end(self.key, ended, now);
+        let failures = desk.schedule.end(self.work, ended, now);
         drop(desk);
         self.account.changed.notify_one();
         failures

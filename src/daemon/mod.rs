@@ -3,29 +3,32 @@
 //! The only room that spawns tasks. Signals, the service manager and terminals belong to the verbs.
 
 mod account;
+mod listing;
+mod plan;
 mod prepare;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::budget::{Budget, LONGEST_HOLD, Usage};
+use crate::budget::{Budget, Terms, Usage};
 use crate::clock::Clock;
 use crate::config::{Config, Segments, Source as SourceConfig};
 use crate::events::Events;
 use crate::model::{SegmentKey, SourceName, SourceState};
-use crate::poll::{Poller, Source};
-use crate::schedule::{Schedule, Target};
-use crate::store::{DeclareSource, Declared, Known, Store};
+use crate::poll::{Poller, Roster, Source};
+use crate::schedule::Schedule;
+use crate::store::{DeclareSource, Declared, Known, KnownSource, Store};
 
 use account::{Account, Crew, Desk, Mode, Worker, dispatch};
+use plan::Plan;
 use prepare::{PreparedAccount, longest_timeout};
 
 pub use account::Ending;
@@ -85,38 +88,50 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
 pub struct Pass {
     /// How each segment fared, in the order of their ends.
     pub endings: Vec<Ending>,
+    /// How many segments there are.
+    pub segments: usize,
     /// What the accounts have used of their limits, each with the names of its sources.
     pub usage: Vec<(Vec<SourceName>, Usage)>,
 }
 
-/// Polls every segment of `prepared` that `wanted` names (all if `None`) once, and tells each end as it comes.
-/// `shutdown` ends the pass early.
+/// Polls every segment of `prepared` that `wanted` names (all if `None`) once, and tells each end as it comes, with how
+/// many segments there are as far as known. `shutdown` ends the pass early.
 pub async fn pass(
     prepared: Prepared,
     wanted: Option<&[SegmentKey]>,
     clock: &Clock,
     shutdown: &CancellationToken,
-    mut on_end: impl FnMut(&Ending),
+    mut on_end: impl FnMut(&Ending, usize),
 ) -> Result<Pass> {
     let store = Store::open(&prepared.config.store.path, clock, longest_timeout(&prepared.config))?;
     let poller = Poller::new(store.clone(), Events::default(), clock.clone());
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let once = Once { wanted: wanted.map(<[_]>::to_vec), endings: sender };
     let engine = Engine::start(prepared, &poller, &store, clock, Some(once)).await?;
-    let mut endings = Vec::with_capacity(engine.segments());
-    while endings.len() < engine.segments() {
-        let ending = tokio::select! {
+    let (mut endings, mut told) = (Vec::new(), HashSet::new());
+    let mut take = |ending: Ending, segments: usize| {
+        // A list may name a segment twice.
+        if told.insert(ending.key.clone()) {
+            on_end(&ending, segments);
+            endings.push(ending);
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            Some(ending) = receiver.recv() => take(ending, engine.segments()),
             () = shutdown.cancelled() => break,
-            Some(ending) = receiver.recv() => ending,
-            else => break,
-        };
-        on_end(&ending);
-        endings.push(ending);
+            () = engine.finished() => break,
+        }
     }
+    while let Ok(ending) = receiver.try_recv() {
+        take(ending, engine.segments());
+    }
+    let segments = engine.segments();
     let usage = engine.usage();
     engine.stop().await;
     store.close().await.context("close the database")?;
-    Ok(Pass { endings, usage })
+    Ok(Pass { endings, segments, usage })
 }
 
 /// One pass instead of a life.
@@ -162,12 +177,17 @@ impl Engine {
     }
 
     fn segments(&self) -> usize {
-        self.accounts.iter().map(|account| account.segments.len()).sum()
+        self.accounts.iter().map(|account| account.roster.len()).sum()
+    }
+
+    /// Waits until every account has done its pass.
+    async fn finished(&self) {
+        self.crew.tasks.wait().await;
     }
 
     fn usage(&self) -> Vec<(Vec<SourceName>, Usage)> {
         let names = |account: &Account| {
-            let mut names: Vec<SourceName> = account.sources.keys().cloned().collect();
+            let mut names: Vec<SourceName> = account.workers.keys().cloned().collect();
             names.sort();
             names
         };
@@ -181,16 +201,10 @@ fn declarations(config: &Config) -> Vec<DeclareSource> {
         name: source.name.clone(),
         provider: source.provider.to_owned(),
         base_url: source.base_url.to_string(),
-        segments: named(source).iter().map(|segment| Arc::clone(&segment.id)).collect(),
-        all: false,
+        segments: source.segments.named().iter().map(|segment| Arc::clone(&segment.id)).collect(),
+        all: matches!(source.segments, Segments::All { .. }),
     };
     config.sources.iter().map(declare).collect()
-}
-
-fn named(source: &SourceConfig) -> &[crate::config::Segment] {
-    match &source.segments {
-        Segments::All { own: segments } | Segments::Named(segments) => segments,
-    }
 }
 
 /// One account: its budget with what was spent before, its schedule as the file knows it.
@@ -204,58 +218,59 @@ async fn account(
 ) -> Result<Account> {
     let now = clock.now();
     let is_own = |name: &SourceName| prepared.sources.iter().any(|source| source.config.name == *name);
-    let known_sources: Vec<_> = declared.sources.iter().filter(|source| is_own(&source.name)).collect();
+    let sources: Vec<&KnownSource> = declared.sources.iter().filter(|source| is_own(&source.name)).collect();
+    let budget = budget(&prepared.terms, &sources, store, clock).await?;
 
-    let budget = Budget::new(&prepared.terms, clock.clone(), fastrand::u64(..));
-    let ids = known_sources.iter().map(|source| source.id).collect();
-    budget.remember(store.spent(ids, prepared.terms.remembered(), prepared.terms.timeout, now).await?);
-    let held = known_sources.iter().filter_map(|source| source.held_until).max();
-    if let Some(left) = held.and_then(|until| u64::try_from(until.since(now.wall)).ok()).filter(|ms| *ms > 0) {
-        budget.hold(Duration::from_millis(left).min(LONGEST_HOLD));
-    }
-
-    let configs: HashMap<_, _> = prepared.sources.iter().map(|s| (s.config.name.clone(), s.config.clone())).collect();
-    let is_wanted =
-        |key: &SegmentKey| once.is_none_or(|once| once.wanted.as_ref().is_none_or(|wanted| wanted.contains(key)));
-    let known: Vec<&Known> =
-        declared.segments.iter().filter(|known| is_own(&known.key.source) && is_wanted(&known.key)).collect();
-    let target = |known: &&Known| target(known, &configs[&known.key.source], now.mono, once.is_some());
-    let mut schedule = Schedule::new(known.iter().map(target).collect(), fastrand::u64(..));
-    for source in known_sources.iter().filter(|source| source.state == SourceState::Unauthorized) {
-        schedule.ask_again(&source.name, now.mono);
-    }
-
-    let mut sources = HashMap::new();
+    let wanted = once.and_then(|once| once.wanted.as_ref());
+    let is_wanted = |key: &SegmentKey| wanted.is_none_or(|wanted| wanted.contains(key));
+    let roster = Roster::default();
+    let (mut targets, mut workers) = (Vec::new(), HashMap::new());
     for source in prepared.sources {
-        let Some(known) = known_sources.iter().find(|known| known.name == source.config.name) else { continue };
-        let polled =
-            Source::new(known.id, source.provider, source.transport, source.config.ignore.clone(), known.state);
-        let worker = Worker { source: polled, concurrency: usize::from(source.config.concurrency) };
-        sources.insert(source.config.name, worker);
+        let Some(known) = sources.iter().find(|known| known.name == source.config.name) else { continue };
+        let name = &source.config.name;
+        let segments: Vec<&Known> =
+            declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key)).collect();
+        segments.iter().for_each(|one| roster.add(&one.key, one.id));
+        let plan = Plan::new(&source.config, &segments, wanted.is_some(), once.is_some());
+        targets.extend(plan.targets(&source.config, &segments, now.mono));
+        let ignore = source.config.ignore.clone();
+        let worker = Worker {
+            source: Source::new(known.id, source.provider, source.transport, ignore, known.state),
+            concurrency: usize::from(source.config.concurrency),
+            every: source.config.every,
+            all: matches!(source.config.segments, Segments::All { .. }),
+            instead: plan.instead(),
+        };
+        workers.insert(source.config.name, worker);
+    }
+    let mut schedule = Schedule::new(targets, fastrand::u64(..));
+    for source in sources.iter().filter(|source| source.state == SourceState::Unauthorized) {
+        schedule.ask_again(&source.name, now.mono);
     }
     Ok(Account {
         budget,
         poller: poller.clone(),
         clock: clock.clone(),
-        sources,
-        segments: known.iter().map(|known| (known.key.clone(), known.id)).collect(),
-        desk: Mutex::new(Desk { schedule, in_flight: HashMap::new() }),
+        workers,
+        roster,
+        desk: Mutex::new(Desk::new(schedule)),
         changed: Notify::new(),
         mode: once.map_or(Mode::Forever, |once| Mode::Once(once.endings.clone())),
     })
 }
 
-/// When a segment is due: as the file knows it, or at once in a single pass.
-fn target(known: &Known, source: &SourceConfig, now: Instant, once: bool) -> Target {
-    let own = named(source).iter().find(|segment| segment.id == known.key.id).and_then(|segment| segment.every);
-    let last = known.checked_ago.and_then(|ago| now.checked_sub(ago));
-    Target {
-        key: known.key.clone(),
-        every: own.unwrap_or(source.every),
-        promise: own.is_some(),
-        last: last.filter(|_| !once),
-        failures: known.failures,
+/// The budget of an account, with what earlier processes spent and were told.
+async fn budget(terms: &Terms, sources: &[&KnownSource], store: &Store, clock: &Clock) -> Result<Budget> {
+    let now = clock.now();
+    let budget = Budget::new(terms, clock.clone(), fastrand::u64(..));
+    let ids = sources.iter().map(|source| source.id).collect();
+    budget.remember(store.spent(ids, terms.remembered(), terms.timeout, now).await?);
+    let held_until = sources.iter().filter_map(|source| source.held_until).max();
+    let left = held_until.and_then(|until| u64::try_from(until.since(now.wall)).ok());
+    if let Some(left) = left.filter(|left| *left > 0) {
+        budget.hold(Duration::from_millis(left));
     }
+    Ok(budget)
 }
 
 /// How long rows of `polls` stay: never shorter than a budget remembers them.

@@ -3,28 +3,28 @@
 
 use tracing::{debug, error, info, warn};
 
-use crate::model::{Op, Outcome, SegmentKey, SourceState};
+use crate::model::{Op, Outcome, SourceState};
 use crate::poll::Polled;
-use crate::schedule::Failures;
+use crate::schedule::{Failures, Work};
 use crate::store::{self, VersionEntry};
 
 /// How many changes a line names before it says how many more there are.
 const SHOWN: usize = 3;
 
 /// Logs how one poll ended.
-pub(super) fn polled(key: &SegmentKey, polled: &Polled, failures: Failures) {
-    let (source, segment, outcome) = (key.source.as_str(), &*key.id, polled.outcome.as_str());
+pub(super) fn polled(work: &Work, polled: &Polled, failures: Failures) {
+    let (source, segment, outcome) = (work.source().as_str(), segment(work), polled.outcome.as_str());
     let why = polled.error.as_deref().unwrap_or_default();
     if let Some(state) = polled.source_state {
         source_state(source, state, why);
     }
-    if let Some(made) = &polled.committed {
-        info!(source, segment, version = made.seq, outcome, "{}", line(made));
-        return;
+    for made in &polled.committed {
+        info!(source, segment = &*made.key.id, version = made.seq, outcome = made.op.as_str(), "{}", line(made));
     }
+    let key = name(work);
     match polled.outcome {
         Outcome::Failed | Outcome::Malformed if failures.before == 0 => {
-            warn!(source, segment, outcome, "{key}: {why}; the last version stays, trying again");
+            warn!(source, segment, outcome, "{key}: {why}; what is known stays; trying again");
         }
         _ if failures.before > 0 && failures.after == 0 => {
             info!(source, segment, outcome, "{key}: answers again after {} failed polls", failures.before);
@@ -34,12 +34,26 @@ pub(super) fn polled(key: &SegmentKey, polled: &Polled, failures: Failures) {
 }
 
 /// Logs that the store failed.
-pub(super) fn store_failed(key: &SegmentKey, failure: &store::Error, failures: Failures) {
-    let (source, segment) = (key.source.as_str(), &*key.id);
+pub(super) fn store_failed(work: &Work, failure: &store::Error, failures: Failures) {
+    let (source, segment, key) = (work.source().as_str(), segment(work), name(work));
     if failures.before == 0 {
         error!(source, segment, "{key}: failed to {failure}; trying again");
     } else {
         debug!(source, segment, "{key}: failed to {failure}");
+    }
+}
+
+fn segment(work: &Work) -> Option<&str> {
+    match work {
+        Work::Get(key) => Some(&key.id),
+        Work::Sweep(_) => None,
+    }
+}
+
+fn name(work: &Work) -> String {
+    match work {
+        Work::Get(key) => key.to_string(),
+        Work::Sweep(source) => format!("the list of {source}"),
     }
 }
 

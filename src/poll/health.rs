@@ -6,9 +6,9 @@ use crate::model::{Outcome, SourceState};
 const FAILING_AFTER: u32 = 3;
 
 /// A source's state and what led to it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Health {
-    state: SourceState,
+    pub(super) state: SourceState,
     failures: u32,
 }
 
@@ -24,15 +24,13 @@ impl Health {
     /// - 429 → held, unless unauthorized
     /// - several failures in a row → failing, unless unauthorized
     /// - a malformed answer is its segment's trouble and changes nothing
-    ///
-    /// Returns the new state if it is another one.
-    pub(super) fn observe(&mut self, outcome: Outcome) -> Option<SourceState> {
-        self.failures = if outcome == Outcome::Failed { self.failures.saturating_add(1) } else { 0 };
+    pub(super) fn after(self, outcome: Outcome) -> Self {
+        let failures = if outcome == Outcome::Failed { self.failures.saturating_add(1) } else { 0 };
         let state = match (outcome, self.state) {
             (Outcome::Unauthorized, _) => SourceState::Unauthorized,
             (Outcome::Throttled | Outcome::Failed | Outcome::Malformed, SourceState::Unauthorized) => self.state,
             (Outcome::Throttled, _) => SourceState::Held,
-            (Outcome::Failed, _) if self.failures >= FAILING_AFTER => SourceState::Failing,
+            (Outcome::Failed, _) if failures >= FAILING_AFTER => SourceState::Failing,
             (Outcome::Failed | Outcome::Malformed, _) => self.state,
             (
                 Outcome::Created
@@ -44,9 +42,7 @@ impl Health {
                 _,
             ) => SourceState::Ok,
         };
-        let is_other = state != self.state;
-        self.state = state;
-        is_other.then_some(state)
+        Self { state, failures }
     }
 }
 
@@ -56,15 +52,24 @@ mod tests {
 
     #[test]
     fn outcomes_move_the_state() {
+        use Outcome::{Failed, Malformed, NotFound, Throttled, Unauthorized, Unchanged};
+        let outcomes = [
+            (Failed, SourceState::Ok),
+            (Unchanged, SourceState::Ok),
+            (Failed, SourceState::Ok),
+            (Failed, SourceState::Ok),
+            (Failed, SourceState::Failing),
+            (Failed, SourceState::Failing),
+            (Throttled, SourceState::Held),
+            (Malformed, SourceState::Held),
+            (Unauthorized, SourceState::Unauthorized),
+            (Throttled, SourceState::Unauthorized),
+            (NotFound, SourceState::Ok),
+        ];
         let mut health = Health::new(SourceState::Ok);
-        assert_eq!(health.observe(Outcome::Failed), None);
-        assert_eq!(health.observe(Outcome::Unchanged), None);
-        let failed = [Outcome::Failed; 4].map(|outcome| health.observe(outcome));
-        assert_eq!(failed, [None, None, Some(SourceState::Failing), None]);
-        assert_eq!(health.observe(Outcome::Throttled), Some(SourceState::Held));
-        assert_eq!(health.observe(Outcome::Malformed), None);
-        assert_eq!(health.observe(Outcome::Unauthorized), Some(SourceState::Unauthorized));
-        assert_eq!(health.observe(Outcome::Throttled), None);
-        assert_eq!(health.observe(Outcome::NotFound), Some(SourceState::Ok));
+        for (at, (outcome, state)) in outcomes.into_iter().enumerate() {
+            health = health.after(outcome);
+            assert_eq!(health.state, state, "{at}: {outcome}");
+        }
     }
 }

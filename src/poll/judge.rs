@@ -5,22 +5,28 @@ use serde_json::Value;
 use crate::diff::diff;
 use crate::document::{self, Document};
 use crate::model::{Change, Op, Outcome, Path, SegmentState};
-use crate::provider::Provider;
+use crate::provider::{Found, Listed, Provider};
 use crate::secret::ApiKey;
 use crate::store::{Latest, NewVersion, StoredDocument};
 use crate::transport::{Answer, BodyError, NoAnswer};
 
-/// What was asked, and of whom.
-#[derive(Debug)]
+/// Of whom something was asked.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     pub(super) provider: &'static dyn Provider,
     pub(super) key: &'a ApiKey,
     /// Paths that are left out of documents.
     pub(super) ignore: &'a [Path],
-    /// The segment's id.
+}
+
+/// Which segment was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
     pub(super) id: &'a str,
     /// The validator that was sent.
     pub(super) validator: Option<&'a str>,
+    /// A whole list lacked it: one 404 is enough to call it deleted.
+    pub(super) is_unlisted: bool,
 }
 
 /// What an answer means for its segment.
@@ -34,73 +40,102 @@ pub(super) struct Verdict {
     pub(super) version: Option<NewVersion>,
 }
 
-/// Judges the answer to `asked`, given what the file knows.
-pub(super) fn judge(answer: &Result<Answer, NoAnswer>, asked: &Asked<'_>, latest: &Latest) -> Verdict {
+/// Why an answer holds nothing to compare.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) outcome: Outcome,
+    pub(super) error: String,
+}
+
+/// Judges the answer to a request for one segment, given what the file knows of it.
+pub(super) fn judge(
+    answer: &Result<Answer, NoAnswer>,
+    asked: Asked<'_>,
+    wanted: Wanted<'_>,
+    latest: &Latest,
+) -> Verdict {
     let kept = |outcome, error| Verdict { outcome, error, usage: None, etag: latest.etag.clone(), version: None };
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => return kept(Outcome::Failed, Some(error.to_string())),
-    };
-    let refused = |outcome, what| kept(outcome, Some(reason(answer, what, asked.key)));
-    match answer.status {
-        200 => match read(&answer.body, asked) {
-            Ok(read) => {
-                let (outcome, version) = compare(&read.document, asked, latest);
-                Verdict { outcome, error: None, usage: read.usage, etag: answer.etag.clone(), version }
-            }
-            Err(Unread { outcome, why }) => kept(outcome, Some(asked.key.excerpt(&why))),
-        },
-        304 if asked.validator.is_some() => kept(Outcome::Unchanged, None),
-        404 => {
-            let verdict = refused(Outcome::NotFound, "not found");
-            // The second in a row deletes a segment that was there.
-            let is_second = latest.state == SegmentState::Present && latest.not_found;
-            if is_second {
-                Verdict { outcome: Outcome::Deleted, version: Some(gone(latest)), ..verdict }
-            } else {
-                verdict
-            }
+    match answer {
+        Ok(Answer { status: 304, .. }) if wanted.validator.is_some() => return kept(Outcome::Unchanged, None),
+        _ => {}
+    }
+    match body(answer, asked.key).and_then(|body| segment(body, asked, wanted.id)) {
+        Ok(found) => {
+            let usage = found.usage;
+            let etag = answer.as_ref().ok().and_then(|answer| answer.etag.clone());
+            let (outcome, version) = compare(found, asked, latest);
+            Verdict { outcome, error: None, usage, etag, version }
         }
-        401 | 403 => refused(Outcome::Unauthorized, "the key was refused"),
-        429 => refused(Outcome::Throttled, "too many requests"),
-        _ if answer.retry_after.is_some() => refused(Outcome::Throttled, "asked to come back later"),
-        304 => refused(Outcome::Failed, "not modified, although no validator was sent"),
-        300..=399 => refused(Outcome::Failed, "redirect refused"),
-        500..=599 => refused(Outcome::Failed, "the provider failed"),
-        _ => refused(Outcome::Failed, "unexpected status"),
+        Err(Refusal { outcome: Outcome::NotFound, error }) if is_gone(latest, wanted) => {
+            Verdict { version: Some(gone(latest)), ..kept(Outcome::Deleted, Some(error)) }
+        }
+        Err(Refusal { outcome, error }) => kept(outcome, Some(error)),
     }
 }
 
-struct Read {
-    document: Document,
-    usage: Option<f64>,
+/// Whether 404 means that a segment that was there is deleted: the second in a row does, or the first where a whole list
+/// lacked it.
+fn is_gone(latest: &Latest, wanted: Wanted<'_>) -> bool {
+    latest.state == SegmentState::Present && (latest.not_found || wanted.is_unlisted)
 }
 
-struct Unread {
-    outcome: Outcome,
-    why: String,
-}
-
-/// The segment in a 200 answer's body.
-fn read(body: &Result<Vec<u8>, BodyError>, asked: &Asked<'_>) -> Result<Read, Unread> {
-    let malformed = |why: String| Unread { outcome: Outcome::Malformed, why };
-    let body = body.as_ref().map_err(|error| match error {
-        BodyError::Lost(why) => Unread { outcome: Outcome::Failed, why: why.clone() },
-        other => malformed(other.to_string()),
+/// The page in the answer to a request for one. A list that is not found says nothing about its segments.
+pub(super) fn judge_page(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>) -> Result<Listed, Refusal> {
+    let body = body(answer, asked.key).map_err(|refusal| match refusal.outcome {
+        Outcome::NotFound => Refusal { outcome: Outcome::Failed, ..refusal },
+        _ => refusal,
     })?;
-    let text = std::str::from_utf8(body).map_err(|error| malformed(format!("answer is not UTF-8: {error}")))?;
-    let value = document::parse(text).map_err(|error| malformed(format!("answer is not JSON: {error}")))?;
-    let found = asked.provider.found(value).map_err(|what| malformed(format!("answer is no segment: {what}")))?;
-    if found.id != asked.id {
-        return Err(malformed(format!("answer is another segment: its id is {:?}", found.id)));
+    asked.provider.listed(body).map_err(|what| malformed(format!("answer is no list: {what}"), asked.key))
+}
+
+/// The JSON of a 200 answer.
+fn body(answer: &Result<Answer, NoAnswer>, key: &ApiKey) -> Result<Value, Refusal> {
+    let failed = |error| Refusal { outcome: Outcome::Failed, error };
+    let answer = answer.as_ref().map_err(|error| failed(error.to_string()))?;
+    let refused = |outcome, what| Err(Refusal { outcome, error: reason(answer, what, key) });
+    match answer.status {
+        200 => {}
+        429 => return refused(Outcome::Throttled, "too many requests"),
+        _ if answer.retry_after.is_some() => return refused(Outcome::Throttled, "asked to come back later"),
+        404 if let Err(BodyError::Broken(why) | BodyError::Lost(why)) = &answer.body => {
+            // Half an answer is no word of a deletion.
+            return Err(failed(key.excerpt(&format!("HTTP 404, but {why}"))));
+        }
+        404 => return refused(Outcome::NotFound, "not found"),
+        401 | 403 => return refused(Outcome::Unauthorized, "the key was refused"),
+        304 => return refused(Outcome::Failed, "not modified, although no validator was sent"),
+        300..=399 => return refused(Outcome::Failed, "redirect refused"),
+        500..=599 => return refused(Outcome::Failed, "the provider failed"),
+        _ => return refused(Outcome::Failed, "unexpected status"),
     }
+    let body = answer.body.as_ref().map_err(|error| match error {
+        BodyError::Lost(why) => failed(why.clone()),
+        other => malformed(other.to_string(), key),
+    })?;
+    let text = std::str::from_utf8(body).map_err(|error| malformed(format!("answer is not UTF-8: {error}"), key))?;
+    document::parse(text).map_err(|error| malformed(format!("answer is not JSON: {error}"), key))
+}
+
+fn malformed(why: String, key: &ApiKey) -> Refusal {
+    Refusal { outcome: Outcome::Malformed, error: key.excerpt(&why) }
+}
+
+/// The segment in a 200 answer's body, which must be the one that was asked for.
+fn segment(body: Value, asked: Asked<'_>, id: &str) -> Result<Found, Refusal> {
+    let no_segment = |what| malformed(format!("answer is no segment: {what}"), asked.key);
+    let found = asked.provider.found(body).map_err(no_segment)?;
+    if found.id == id {
+        Ok(found)
+    } else {
+        Err(malformed(format!("answer is another segment: its id is {:?}", found.id), asked.key))
+    }
+}
+
+/// What a segment in an answer means, given what the file knows of it.
+pub(super) fn compare(found: Found, asked: Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
     let mut segment = found.segment;
     asked.key.scrub_value(&mut segment);
-    Ok(Read { document: Document::new(segment, asked.provider.shape(), asked.ignore), usage: found.usage })
-}
-
-/// What a document means for a segment whose last version is `latest`.
-fn compare(document: &Document, asked: &Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
+    let document = Document::new(segment, asked.provider.shape(), asked.ignore);
     let about = asked.provider.about(document.value());
     let is_same = latest.document.as_ref().is_some_and(|last| last.hash == *document.hash());
     let (outcome, op) = match (latest.state, about.deleted) {
@@ -122,13 +157,13 @@ fn compare(document: &Document, asked: &Asked<'_>, latest: &Latest) -> (Outcome,
         revision: about.revision,
         missed_revisions: jump.filter(|missed| *missed > 0),
         document: Some(StoredDocument { text: document.text().into(), hash: *document.hash() }),
-        changes: changes(document, asked, latest),
+        changes: changes(&document, asked, latest),
     };
     (outcome, Some(version))
 }
 
 /// What differs from the last version's document; nothing where that has none.
-fn changes(document: &Document, asked: &Asked<'_>, latest: &Latest) -> Vec<Change> {
+fn changes(document: &Document, asked: Asked<'_>, latest: &Latest) -> Vec<Change> {
     let Some(last) = &latest.document else { return Vec::new() };
     // Read as it was written by `Document`; a text that is no JSON any more differs as a whole.
     let last = document::parse(&last.text).unwrap_or(Value::Null);

@@ -30,26 +30,54 @@ const BEHIND: f64 = 0.98;
 /// When to look again where no instant is known at which more capacity is there.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// One segment to keep fresh.
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Work {
+    /// One segment.
+    Get(SegmentKey),
+    /// The next page of a source's list.
+    Sweep(SourceName),
+}
+
+impl Work {
+    /// Whose request it is.
+    pub fn source(&self) -> &SourceName {
+        match self {
+            Self::Get(key) => &key.source,
+            Self::Sweep(source) => source,
+        }
+    }
+}
+
+/// Something to be done again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Which one.
-    pub key: SegmentKey,
-    /// Its interval, unstretched.
+    /// What.
+    pub work: Work,
+    /// How often, unstretched.
     pub every: Duration,
-    /// Whether the interval is the segment's own.
+    /// Whether the interval is a segment's own.
     pub promise: bool,
-    /// When it was last checked, if ever.
+    /// How many requests it takes each time.
+    pub requests: u32,
+    /// When it was last done, if ever.
     pub last: Option<Instant>,
     /// Polls without an answer in a row, as the file knows them.
     pub failures: u32,
 }
 
+impl Target {
+    /// A wish for one request that was never sent before.
+    pub fn once(work: Work, every: Duration) -> Self {
+        Self { work, every, promise: false, requests: 1, last: None, failures: 0 }
+    }
+}
+
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Poll this segment.
-    Poll(SegmentKey, PollKind),
+    /// Send this request.
+    Poll(Work, PollKind),
     /// Nothing is due before this instant.
     At(Instant),
     /// Nothing is due until something ends or is added.
@@ -59,8 +87,10 @@ pub enum Next {
 /// How a poll ended, for the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The provider told what the segment is.
+    /// The provider told what was asked.
     Answered,
+    /// It told a part, and the next one is due.
+    Continues,
     /// It did not; try again after a growing, jittered delay.
     Failed,
     /// The whole account has to wait; the segment stays due.
@@ -117,19 +147,22 @@ struct Entry {
     /// Where it stands in its group's queue unless it is in flight.
     waiting: Waiting,
     in_flight: bool,
+    requests: u32,
     failures: u32,
 }
 
 /// The schedule of one account.
 #[derive(Debug)]
 pub struct Schedule {
-    entries: HashMap<SegmentKey, Entry>,
+    entries: HashMap<Work, Entry>,
     groups: BTreeMap<Group, Queue>,
-    urgent: VecDeque<SegmentKey>,
+    urgent: VecDeque<Work>,
     /// Sources whose key is refused, and when to ask again; `None` while the probe is out.
     refused: HashMap<SourceName, Option<Instant>>,
     /// When the last wish went out that was not the first poll of its segment.
     last_wish: Option<Instant>,
+    /// How many were ever added: the order of those never done.
+    added: usize,
     random: fastrand::Rng,
 }
 
@@ -153,14 +186,38 @@ impl Schedule {
             urgent: VecDeque::new(),
             refused: HashMap::new(),
             last_wish: None,
+            added: 0,
             random: fastrand::Rng::with_seed(seed),
         };
-        for (number, Target { key, every, promise, last, failures }) in targets.into_iter().enumerate() {
-            let group = Group { source: key.source.clone(), promise, every };
-            let waiting = last.map_or(Waiting::New(number), Waiting::Checked);
-            schedule.insert(key, Entry { group, waiting, in_flight: false, failures });
+        for target in targets {
+            schedule.add(target);
         }
         schedule
+    }
+
+    /// Takes one more in, unless it is there already.
+    pub fn add(&mut self, target: Target) {
+        let Target { work, every, promise, requests, last, failures } = target;
+        if self.entries.contains_key(&work) {
+            return;
+        }
+        self.added += 1;
+        let group = Group { source: work.source().clone(), promise, every };
+        let waiting = last.map_or(Waiting::New(self.added), Waiting::Checked);
+        self.insert(work, Entry { group, waiting, in_flight: false, requests, failures });
+    }
+
+    /// Whether `work` is part of the schedule.
+    pub fn has(&self, work: &Work) -> bool {
+        self.entries.contains_key(work)
+    }
+
+    /// From now on `work` takes so many requests each time.
+    pub fn set_requests(&mut self, work: &Work, requests: u32) {
+        if let Some(mut entry) = self.remove(work) {
+            entry.requests = requests;
+            self.insert(work.clone(), entry);
+        }
     }
 
     /// Whether nothing is left to poll, nor in flight.
@@ -168,34 +225,34 @@ impl Schedule {
         self.entries.is_empty()
     }
 
-    /// Takes a segment out.
-    pub fn forget(&mut self, key: &SegmentKey) {
-        self.remove(key);
-        self.urgent.retain(|other| other != key);
+    /// Takes one out.
+    pub fn forget(&mut self, work: &Work) {
+        self.remove(work);
+        self.urgent.retain(|other| other != work);
     }
 
-    /// Takes all segments of a source out that are not in flight, and names them.
-    pub fn forget_waiting(&mut self, source: &SourceName) -> Vec<SegmentKey> {
-        let waiting = self.entries.iter().filter(|(key, entry)| key.source == *source && !entry.in_flight);
-        let keys: Vec<SegmentKey> = waiting.map(|(key, _)| key.clone()).collect();
-        keys.iter().for_each(|key| self.forget(key));
-        keys
+    /// Takes all of a source out that is not in flight, and names it.
+    pub fn forget_waiting(&mut self, source: &SourceName) -> Vec<Work> {
+        let waiting = self.entries.iter().filter(|(work, entry)| work.source() == source && !entry.in_flight);
+        let waiting: Vec<Work> = waiting.map(|(work, _)| work.clone()).collect();
+        waiting.iter().for_each(|work| self.forget(work));
+        waiting
     }
 
-    fn insert(&mut self, key: SegmentKey, entry: Entry) {
+    fn insert(&mut self, work: Work, entry: Entry) {
         let queue = self.groups.entry(entry.group.clone()).or_default();
-        queue.members += 1;
+        queue.requests += u64::from(entry.requests);
         if !entry.in_flight {
-            queue.insert(entry.waiting, key.clone());
+            queue.insert(entry.waiting, work.clone());
         }
-        self.entries.insert(key, entry);
+        self.entries.insert(work, entry);
     }
 
-    fn remove(&mut self, key: &SegmentKey) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
+    fn remove(&mut self, work: &Work) -> Option<Entry> {
+        let entry = self.entries.remove(work)?;
         if let Some(queue) = self.groups.get_mut(&entry.group) {
-            queue.members -= 1;
-            queue.remove(entry.waiting, key);
+            queue.requests -= u64::from(entry.requests);
+            queue.remove(entry.waiting, work);
         }
         Some(entry)
     }
@@ -203,7 +260,7 @@ impl Schedule {
     /// What to do at `now`, given what the account can send; only sources that `has_slot` may start a request.
     pub fn next(&self, now: Instant, capacity: Capacity, has_slot: impl Fn(&SourceName) -> bool) -> Next {
         let usable = |source: &SourceName| has_slot(source) && !self.refused.contains_key(source);
-        if let Some(key) = self.urgent.iter().find(|key| usable(&key.source)) {
+        if let Some(key) = self.urgent.iter().find(|work| usable(work.source())) {
             return Next::Poll(key.clone(), PollKind::Get);
         }
         let division = self.divide(capacity);
@@ -228,7 +285,7 @@ impl Schedule {
     /// The promise that is due first.
     fn promise(&self, now: Instant, division: &Division, usable: impl Fn(&SourceName) -> bool) -> Option<Due<'_>> {
         let heads = self.heads(true, division.stretch.promises, usable);
-        heads.new.map(|key| Due::get(now, key)).or_else(|| Head::earlier(heads.checked, heads.backoff).map(Head::due))
+        heads.new.map(|key| Due::of(now, key)).or_else(|| Head::earlier(heads.checked, heads.backoff).map(Head::due))
     }
 
     /// The wish that goes out next.
@@ -241,7 +298,7 @@ impl Schedule {
     ) -> Option<Due<'_>> {
         let heads = self.heads(false, division.stretch.wishes, usable);
         let due = match heads.new {
-            Some(key) => Due::get(now, key),
+            Some(key) => Due::of(now, key),
             None if !division.is_short() => Head::earlier(heads.checked, heads.backoff)?.due(),
             None => {
                 // Short of capacity, wishes follow an even pace; their deadlines only order them.
@@ -249,7 +306,7 @@ impl Schedule {
                 let head = Head::earlier(heads.checked, ready).or(heads.backoff)?;
                 let paced = self.last_wish.map_or(now, |last| last + division.spacing());
                 let earliest = if heads.checked.is_some() || ready.is_some() { now } else { head.at };
-                Due::get(paced.max(earliest), head.key)
+                Due::of(paced.max(earliest), head.work)
             }
         };
         if division.may_wish {
@@ -265,13 +322,13 @@ impl Schedule {
         let mut first_number = usize::MAX;
         for (group, queue) in self.groups.iter().filter(|(group, _)| group.promise == promise && usable(&group.source))
         {
-            if let Some((number, key)) = queue.first_new().filter(|(number, _)| *number < first_number) {
-                (first_number, heads.new) = (number, Some(key));
+            if let Some((number, work)) = queue.first_new().filter(|(number, _)| *number < first_number) {
+                (first_number, heads.new) = (number, Some(work));
             }
             let checked =
-                queue.first_checked().map(|(last, key)| Head { at: last + stretched(group.every, stretch), key });
+                queue.first_checked().map(|(last, work)| Head { at: last + stretched(group.every, stretch), work });
             heads.checked = Head::earlier(heads.checked, checked);
-            heads.backoff = Head::earlier(heads.backoff, queue.first_backoff().map(|(at, key)| Head { at, key }));
+            heads.backoff = Head::earlier(heads.backoff, queue.first_backoff().map(|(at, work)| Head { at, work }));
         }
         heads
     }
@@ -282,7 +339,7 @@ impl Schedule {
         let demand = |promise| {
             let of = self.groups.iter().filter(|(group, _)| group.promise == promise);
             let of = of.filter(|(group, _)| !self.refused.contains_key(&group.source));
-            of.map(|(group, queue)| queue.members as f64 / group.every.as_secs_f64()).sum::<f64>()
+            of.map(|(group, queue)| queue.requests as f64 / group.every.as_secs_f64()).sum::<f64>()
         };
         let (promise_demand, wish_demand) = (demand(true), demand(false));
         let most = if wish_demand > 0.0 { steady * MOST_FOR_PROMISES } else { steady };
@@ -305,29 +362,30 @@ impl Schedule {
     }
 
     /// Notes that the poll that [`Schedule::next`] named is on its way.
-    pub fn start(&mut self, key: &SegmentKey, now: Instant) {
-        self.urgent.retain(|other| other != key);
-        let Some(entry) = self.entries.get_mut(key) else { return };
+    pub fn start(&mut self, work: &Work, now: Instant) {
+        self.urgent.retain(|other| other != work);
+        let Some(entry) = self.entries.get_mut(work) else { return };
         entry.in_flight = true;
         if let Some(queue) = self.groups.get_mut(&entry.group) {
-            queue.remove(entry.waiting, key);
+            queue.remove(entry.waiting, work);
         }
         if !entry.group.promise && !matches!(entry.waiting, Waiting::New(_)) {
             self.last_wish = Some(now);
         }
-        if let Some(at) = self.refused.get_mut(&key.source) {
+        if let Some(at) = self.refused.get_mut(work.source()) {
             *at = None;
         }
     }
 
     /// Notes how a started poll ended. A segment that was removed meanwhile is forgotten.
-    pub fn end(&mut self, key: &SegmentKey, ended: Ended, now: Instant) -> Failures {
-        self.settle_source(&key.source, ended, now);
-        let Some(mut entry) = self.remove(key) else { return Failures::default() };
+    pub fn end(&mut self, work: &Work, ended: Ended, now: Instant) -> Failures {
+        self.settle_source(work.source(), ended, now);
+        let Some(mut entry) = self.remove(work) else { return Failures::default() };
         let before = entry.failures;
         entry.in_flight = false;
         match ended {
             Ended::Answered => (entry.waiting, entry.failures) = (Waiting::Checked(now), 0),
+            Ended::Continues => (entry.waiting, entry.failures) = (Waiting::Backoff(now), 0),
             Ended::Failed => {
                 entry.failures = entry.failures.saturating_add(1);
                 let delay = backoff::delay(entry.failures, entry.group.every, self.random.f64());
@@ -336,7 +394,7 @@ impl Schedule {
             Ended::Throttled | Ended::Unauthorized => (),
         }
         let after = entry.failures;
-        self.insert(key.clone(), entry);
+        self.insert(work.clone(), entry);
         Failures { before, after }
     }
 
@@ -345,10 +403,10 @@ impl Schedule {
             (Ended::Unauthorized, _) | (Ended::Failed | Ended::Throttled, Some(None)) => {
                 self.refused.insert(source.clone(), Some(now + PROBE_EVERY));
             }
-            (Ended::Answered, Some(_)) => {
+            (Ended::Answered | Ended::Continues, _) => {
                 self.refused.remove(source);
             }
-            (Ended::Answered, None) | (Ended::Failed | Ended::Throttled, _) => (),
+            (Ended::Failed | Ended::Throttled, _) => (),
         }
     }
 
@@ -357,11 +415,16 @@ impl Schedule {
         self.refused.insert(source.clone(), Some(now));
     }
 
-    /// Polls `key` next, before everything that is merely due. False when it is not scheduled.
-    pub fn hurry(&mut self, key: &SegmentKey) -> bool {
-        let Some(entry) = self.entries.get(key) else { return false };
-        if !entry.in_flight && !self.urgent.contains(key) {
-            self.urgent.push_back(key.clone());
+    /// Whether the key of `source` was refused, and no request is out to ask whether it still is.
+    pub fn is_refused(&self, source: &SourceName) -> bool {
+        matches!(self.refused.get(source), Some(Some(_)))
+    }
+
+    /// Does `work` next, before everything that is merely due. False when it is not scheduled.
+    pub fn hurry(&mut self, work: &Work) -> bool {
+        let Some(entry) = self.entries.get(work) else { return false };
+        if !entry.in_flight && !self.urgent.contains(work) {
+            self.urgent.push_back(work.clone());
         }
         true
     }
@@ -370,12 +433,16 @@ impl Schedule {
 /// A poll that is due at some instant; without a poll, a moment to look again.
 struct Due<'a> {
     at: Instant,
-    poll: Option<(&'a SegmentKey, PollKind)>,
+    poll: Option<(&'a Work, PollKind)>,
 }
 
 impl<'a> Due<'a> {
-    fn get(at: Instant, key: &'a SegmentKey) -> Self {
-        Self { at, poll: Some((key, PollKind::Get)) }
+    fn of(at: Instant, work: &'a Work) -> Self {
+        let kind = match work {
+            Work::Get(_) => PollKind::Get,
+            Work::Sweep(_) => PollKind::Sweep,
+        };
+        Self { at, poll: Some((work, kind)) }
     }
 }
 
@@ -383,7 +450,7 @@ impl<'a> Due<'a> {
 #[derive(Clone, Copy)]
 struct Head<'a> {
     at: Instant,
-    key: &'a SegmentKey,
+    work: &'a Work,
 }
 
 impl<'a> Head<'a> {
@@ -392,13 +459,13 @@ impl<'a> Head<'a> {
     }
 
     fn due(self) -> Due<'a> {
-        Due::get(self.at, self.key)
+        Due::of(self.at, self.work)
     }
 }
 
 #[derive(Default)]
 struct Heads<'a> {
-    new: Option<&'a SegmentKey>,
+    new: Option<&'a Work>,
     checked: Option<Head<'a>>,
     backoff: Option<Head<'a>>,
 }

@@ -1,12 +1,12 @@
-//! The waiting segments of one group, in the order in which they become due.
+//! What waits in one group, in the order in which they become due.
 
 use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
-use crate::model::SegmentKey;
+use super::Work;
 
-/// What a waiting segment waits for.
+/// What one waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
     /// It was never checked: due at once, in the order of its number.
@@ -17,52 +17,52 @@ pub(super) enum Waiting {
     Backoff(Instant),
 }
 
-/// A group's segments.
+/// A group's queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// All of the group, also those in flight.
-    pub(super) members: usize,
-    new: BTreeSet<(usize, SegmentKey)>,
-    checked: BTreeSet<(Instant, SegmentKey)>,
-    backoff: BTreeSet<(Instant, SegmentKey)>,
+    /// Requests that the whole group takes each time, also those in flight.
+    pub(super) requests: u64,
+    new: BTreeSet<(usize, Work)>,
+    checked: BTreeSet<(Instant, Work)>,
+    backoff: BTreeSet<(Instant, Work)>,
 }
 
 impl Queue {
-    pub(super) fn insert(&mut self, waiting: Waiting, key: SegmentKey) {
+    pub(super) fn insert(&mut self, waiting: Waiting, work: Work) {
         match waiting {
-            Waiting::New(number) => self.new.insert((number, key)),
-            Waiting::Checked(last) => self.checked.insert((last, key)),
-            Waiting::Backoff(due) => self.backoff.insert((due, key)),
+            Waiting::New(number) => self.new.insert((number, work)),
+            Waiting::Checked(last) => self.checked.insert((last, work)),
+            Waiting::Backoff(due) => self.backoff.insert((due, work)),
         };
     }
 
-    pub(super) fn remove(&mut self, waiting: Waiting, key: &SegmentKey) {
-        let key = key.clone();
+    pub(super) fn remove(&mut self, waiting: Waiting, work: &Work) {
+        let work = work.clone();
         match waiting {
-            Waiting::New(number) => self.new.remove(&(number, key)),
-            Waiting::Checked(last) => self.checked.remove(&(last, key)),
-            Waiting::Backoff(due) => self.backoff.remove(&(due, key)),
+            Waiting::New(number) => self.new.remove(&(number, work)),
+            Waiting::Checked(last) => self.checked.remove(&(last, work)),
+            Waiting::Backoff(due) => self.backoff.remove(&(due, work)),
         };
     }
 
     /// The first that was never checked.
-    pub(super) fn first_new(&self) -> Option<(usize, &SegmentKey)> {
-        self.new.first().map(|(number, key)| (*number, key))
+    pub(super) fn first_new(&self) -> Option<(usize, &Work)> {
+        self.new.first().map(|(number, work)| (*number, work))
     }
 
     /// The one whose check is oldest.
-    pub(super) fn first_checked(&self) -> Option<(Instant, &SegmentKey)> {
-        self.checked.first().map(|(last, key)| (*last, key))
+    pub(super) fn first_checked(&self) -> Option<(Instant, &Work)> {
+        self.checked.first().map(|(last, work)| (*last, work))
     }
 
     /// The first that may be tried again.
-    pub(super) fn first_backoff(&self) -> Option<(Instant, &SegmentKey)> {
-        self.backoff.first().map(|(due, key)| (*due, key))
+    pub(super) fn first_backoff(&self) -> Option<(Instant, &Work)> {
+        self.backoff.first().map(|(due, work)| (*due, work))
     }
 
     /// Any that waits.
-    pub(super) fn any(&self) -> Option<&SegmentKey> {
-        let new = self.new.first().map(|(_, key)| key);
-        new.or_else(|| self.checked.first().or_else(|| self.backoff.first()).map(|(_, key)| key))
+    pub(super) fn any(&self) -> Option<&Work> {
+        let new = self.new.first().map(|(_, work)| work);
+        new.or_else(|| self.checked.first().or_else(|| self.backoff.first()).map(|(_, work)| work))
     }
 }

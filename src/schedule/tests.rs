@@ -9,8 +9,8 @@ fn rate(per_second: f64) -> Capacity {
     Capacity { steady: per_second, even: per_second, even_after: per_second, changes_at: None }
 }
 
-fn key(id: impl std::fmt::Display) -> SegmentKey {
-    SegmentKey::new(SourceName::new("s"), format!("{id}"))
+fn key(id: impl std::fmt::Display) -> Work {
+    Work::Get(SegmentKey::new(SourceName::new("s"), format!("{id}")))
 }
 
 fn secs(seconds: u64) -> Duration {
@@ -18,7 +18,7 @@ fn secs(seconds: u64) -> Duration {
 }
 
 fn wish(id: impl std::fmt::Display, every: u64, last: Option<Instant>) -> Target {
-    Target { key: key(id), every: secs(every), promise: false, last, failures: 0 }
+    Target { work: key(id), every: secs(every), promise: false, requests: 1, last, failures: 0 }
 }
 
 fn promise(id: impl std::fmt::Display, every: u64, last: Option<Instant>) -> Target {
@@ -34,9 +34,10 @@ fn polls(schedule: &mut Schedule, now: Instant, capacity: Capacity, ended: Ended
     let mut sent = Vec::new();
     loop {
         match schedule.next(now, capacity, |_| true) {
-            Next::Poll(key, _) => {
-                schedule.start(&key, now);
-                schedule.end(&key, ended, now);
+            Next::Poll(work, _) => {
+                schedule.start(&work, now);
+                schedule.end(&work, ended, now);
+                let Work::Get(key) = work else { panic!("no sweep here") };
                 sent.push(key.id.to_string());
                 assert!(sent.len() < 1000, "endless");
             }
@@ -133,10 +134,10 @@ fn a_refused_source_is_asked_every_five_minutes_by_one_probe() {
 #[test]
 fn a_source_without_a_free_slot_holds_no_other_up() {
     let t0 = Instant::now();
-    let other = Target { key: SegmentKey::new(SourceName::new("other"), "x"), ..wish("", 60, None) };
+    let other = Target { work: Work::Get(SegmentKey::new(SourceName::new("other"), "x")), ..wish("", 60, None) };
     let schedule = schedule(vec![wish("a", 60, None), other.clone()]);
     let next = schedule.next(t0, PLENTY, |source| source.as_str() == "other");
-    assert_eq!(next, Next::Poll(other.key, PollKind::Get));
+    assert_eq!(next, Next::Poll(other.work, PollKind::Get));
 }
 
 #[test]
@@ -200,4 +201,23 @@ fn new_segments_leave_to_promises_what_they_need() {
     assert_eq!(schedule.next(t0, tight, |_| true), Next::At(t0 + secs(20)));
     let enough = Capacity { even_after: 1.0 / 30.0, ..tight };
     assert_eq!(schedule.next(t0, enough, |_| true), Next::Poll(key("new"), PollKind::Get));
+}
+
+#[test]
+fn a_sweep_goes_on_page_by_page_and_then_rests() {
+    let t0 = Instant::now();
+    let work = Work::Sweep(SourceName::new("s"));
+    let target = Target { work: work.clone(), requests: 100, ..wish("", 300, None) };
+    let mut schedule = schedule(vec![target, promise("vip", 30, Some(t0))]);
+    assert!((schedule.stretch(1.0).wishes - 1.0).abs() < 1e-9);
+    for _ in 0..99 {
+        assert_eq!(schedule.next(t0, PLENTY, |_| true), Next::Poll(work.clone(), PollKind::Sweep));
+        schedule.start(&work, t0);
+        schedule.end(&work, Ended::Continues, t0);
+    }
+    schedule.start(&work, t0);
+    schedule.end(&work, Ended::Answered, t0);
+    assert_eq!(schedule.next(t0, PLENTY, |_| true), Next::At(t0 + secs(30)));
+    schedule.set_requests(&work, 1000);
+    assert!((schedule.stretch(1.0).wishes - (1000.0 / 300.0) / (29.0 / 30.0)).abs() < 1e-6);
 }

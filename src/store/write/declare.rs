@@ -70,6 +70,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Tracks further segments of a source from now on; returns their rows.
+    pub async fn track(&self, source: SourceId, ids: Vec<Arc<str>>) -> Result<Vec<(Arc<str>, SegmentId)>, Error> {
+        self.run(move |connection| {
+            let mut track = connection.prepare_cached(TRACK)?;
+            let row = |id: Arc<str>| Ok((Arc::clone(&id), track.query_row(params![source, id], |row| row.get("id"))?));
+            ids.into_iter().map(row).collect()
+        })
+        .await
+    }
+}
+
+const TRACK: &str = "
+    INSERT INTO segments (source_id, key, tracked) VALUES (?1, ?2, 1)
+    ON CONFLICT (source_id, key) DO UPDATE SET tracked = 1
+    RETURNING id";
+
 fn declare(connection: &Connection, sources: &[DeclareSource], now: Now) -> Result<Declared, Fault> {
     connection.execute("UPDATE segments SET tracked = 0 WHERE tracked = 1", [])?;
     let sources = sources.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
@@ -104,12 +121,9 @@ fn upsert(connection: &Connection, source: &DeclareSource, now: Now) -> Result<K
     if source.all {
         connection.execute("UPDATE segments SET tracked = 1 WHERE source_id = ?1", [known.id])?;
     }
-    let mut track = connection.prepare_cached(
-        "INSERT INTO segments (source_id, key, tracked) VALUES (?1, ?2, 1)
-         ON CONFLICT (source_id, key) DO UPDATE SET tracked = 1",
-    )?;
+    let mut track = connection.prepare_cached(TRACK)?;
     for key in &source.segments {
-        track.execute(params![known.id, key])?;
+        track.query_row(params![known.id, key], |_| Ok(()))?;
     }
     Ok(known)
 }

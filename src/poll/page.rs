@@ -1,0 +1,171 @@
+//! The straight way for one page of a list: all that it tells is committed in one transaction.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::judge::{Asked, Refusal, compare, judge_page};
+use super::{Ended, Poller, Roster, Source, Step, Sweep, TRIES, after};
+use crate::budget::Permit;
+use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
+use crate::poll::Polled;
+use crate::provider::{Found, Listed};
+use crate::store::{BeginPoll, Error, Latest, SegmentEnd, SegmentId};
+
+/// Whose list is walked through, and for which segments.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk<'a> {
+    /// The source's name.
+    pub name: &'a SourceName,
+    /// The tracked segments.
+    pub roster: &'a Roster,
+    /// Whether those that are not tracked yet are from now on.
+    pub all: bool,
+    /// Why the page is asked for.
+    pub kind: PollKind,
+}
+
+/// What one page did.
+#[derive(Debug)]
+pub struct Swept {
+    /// How its poll ended.
+    pub polled: Polled,
+    /// The segments that it told about, each with what became of it.
+    pub covered: Vec<Covered>,
+    /// What comes next; `None` where the page failed and is to be asked for again.
+    pub step: Option<Step>,
+}
+
+/// A segment that a page told about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// Which one.
+    pub key: SegmentKey,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A tracked segment, what the page says of it, and what the file knows of it.
+struct Item {
+    key: SegmentKey,
+    id: SegmentId,
+    /// `None`: the whole list lacks it.
+    found: Option<Found>,
+    latest: Arc<Latest>,
+}
+
+impl Poller {
+    /// Asks `source` for the next page of `sweep` and commits what it tells about the tracked segments. Fails only where
+    /// the store does, as [`Poller::get`].
+    pub async fn page(
+        &self,
+        source: &Source,
+        walk: Walk<'_>,
+        sweep: &mut Sweep,
+        permit: Permit,
+    ) -> Result<Swept, Error> {
+        let begin = BeginPoll { source: source.id, segment: None, kind: walk.kind, now: self.clock.now() };
+        let poll = self.store.begin_poll(begin).await?;
+        let answer = source.transport.send(permit, &source.provider.list(sweep.page())).await;
+        let now = self.clock.now();
+
+        let listed = match judge_page(&answer, source.asked()) {
+            Ok(listed) => listed,
+            Err(Refusal { outcome, error }) => {
+                let ended = Ended { poll, now, outcome, error: Some(error), usage: None };
+                let polled = self.finish(source, &answer, ended, Vec::new()).await?;
+                return Ok(Swept { polled, covered: Vec::new(), step: None });
+            }
+        };
+        let step = sweep.take(&listed);
+        let usage = listed.usage;
+        let mut items = self.items(source, walk, listed).await?;
+        if step == Step::Complete {
+            items.extend(self.confirmed_gone(walk, sweep).await?);
+        }
+        let mut tries = 1;
+        loop {
+            let ends: Vec<SegmentEnd> = items.iter().map(|item| item.end(source.asked())).collect();
+            let outcome =
+                if ends.iter().any(|end| end.version.is_some()) { Outcome::Updated } else { Outcome::Unchanged };
+            let ended = Ended { poll, now, outcome, error: None, usage };
+            match self.finish(source, &answer, ended, ends.clone()).await {
+                Ok(polled) => {
+                    let covered = self.remember(&items, &ends).await;
+                    return Ok(Swept { polled, covered, step: Some(step) });
+                }
+                // A single request brought a version of one of them meanwhile.
+                Err(Error::Conflict { .. }) if tries < TRIES => self.look_again(&mut items).await?,
+                Err(error) => return Err(error),
+            }
+            tries += 1;
+        }
+    }
+
+    /// The tracked segments of a page, each once.
+    async fn items(&self, source: &Source, walk: Walk<'_>, listed: Listed) -> Result<Vec<Item>, Error> {
+        let Walk { name, roster, all, .. } = walk;
+        if all {
+            let new = listed.segments.iter().filter(|found| roster.get(name, &found.id).is_none());
+            let new: Vec<Arc<str>> = new.map(|found| Arc::from(found.id.as_str())).collect();
+            if !new.is_empty() {
+                for (id, segment) in self.store.track(source.id, new).await? {
+                    roster.add(&SegmentKey::new(name.clone(), id), segment);
+                }
+            }
+        }
+        let mut items = Vec::with_capacity(listed.segments.len());
+        let mut seen = HashSet::new();
+        for found in listed.segments {
+            let Some(id) = roster.get(name, &found.id).filter(|id| seen.insert(*id)) else { continue };
+            let key = SegmentKey::new(name.clone(), found.id.as_str());
+            items.push(Item { key, id, latest: self.cache.latest(id).await?, found: Some(found) });
+        }
+        Ok(items)
+    }
+
+    /// Segments that are not there, and that the whole list lacks: it says once more that they are not.
+    async fn confirmed_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<Item>, Error> {
+        let mut gone = Vec::new();
+        for (key, id) in walk.roster.of(walk.name, |id| !sweep.seen().contains(id)) {
+            let latest = self.cache.latest(id).await?;
+            if latest.state != SegmentState::Present {
+                gone.push(Item { key, id, found: None, latest });
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Reads what the file knows of the items now.
+    async fn look_again(&self, items: &mut [Item]) -> Result<(), Error> {
+        for item in items {
+            item.latest = Arc::new(self.store.latest(item.id).await?);
+        }
+        Ok(())
+    }
+
+    /// Moves the cache after the commit.
+    async fn remember(&self, items: &[Item], ends: &[SegmentEnd]) -> Vec<Covered> {
+        let mut covered = Vec::with_capacity(items.len());
+        for (item, end) in items.iter().zip(ends) {
+            let next = after(&item.latest, end.version.as_ref(), end.etag.as_deref(), end.outcome);
+            if next != *item.latest {
+                self.cache.put(item.id, Arc::new(next)).await;
+            }
+            covered.push(Covered { key: item.key.clone(), outcome: end.outcome });
+        }
+        covered
+    }
+}
+
+impl Item {
+    /// What the page means for it.
+    fn end(&self, asked: Asked<'_>) -> SegmentEnd {
+        let (outcome, version) = match &self.found {
+            Some(found) => compare(found.clone(), asked, &self.latest),
+            None => (Outcome::NotFound, None),
+        };
+        // A list has no validator for one of its segments, and one of an older document would be wrong.
+        let etag = self.latest.etag.clone().filter(|_| version.is_none());
+        SegmentEnd { id: self.id, outcome, etag, version }
+    }
+}

@@ -1,0 +1,171 @@
+//! Whose file it is, what a fresh one holds, and that there is one writer.
+
+use rusqlite::Connection;
+use segsync::store::{OpenError, Reader, Store};
+
+use crate::world::{TIMEOUT, World, contents};
+
+/// The refusal, after a check that it left every file as it was.
+fn refused(world: &World) -> OpenError {
+    let before = contents(world.folder.path());
+    let error = Store::open(world.file(), &world.clock(), TIMEOUT).expect_err("refused");
+    assert_eq!(contents(world.folder.path()), before, "nothing was touched");
+    Reader::open(world.file()).expect_err("a reader refuses as well");
+    assert_eq!(contents(world.folder.path()), before, "a reader touches nothing either");
+    error
+}
+
+#[test]
+fn a_fresh_file_has_the_columns_of_the_contract() {
+    let world = World::new();
+    drop(world.open());
+    let raw = world.raw();
+    let mut statement = raw
+        .prepare(
+            "SELECT t.type || ' ' || t.name || ': ' || group_concat(c.name, ', ')
+             FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
+             WHERE t.type IN ('table', 'view') AND t.name NOT LIKE 'sqlite_%' GROUP BY t.name ORDER BY t.type, t.rootpage, t.rowid",
+        )
+        .expect("prepared");
+    let lines: Vec<String> =
+        statement.query_map([], |row| row.get(0)).expect("rows").map(|line| line.expect("a line")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    table sources: id, name, provider, base_url, state, state_since, last_error, held_until
+    table segments: id, source_id, key, tracked, state, first_seen_at, last_checked_at, last_changed_at, version, failures, last_error, etag, confirmed_at, checked_boot_ms, not_found
+    table versions: id, segment_id, seq, op, cause, observed_at, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, hash, chain, document, poll_id
+    table changes: version_id, ordinal, observed_at, op, path, field, old, new
+    table polls: id, source_id, segment_id, kind, started_at, finished_at, outcome, http_status, bytes, usage, error, boot_ms
+    table clock: boot_id, monotonic_ms, wall_ms, first_poll, one
+    table schema_events: id, source_id, observed_at, path, kind, segments
+    view segment_now: source, segment, provider, name, state, version, valid_from, checked_at, modified_at, modified_by, document
+    view segment_history: source, segment, version, op, valid_from, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, document
+    view change_log: observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by, summary
+    view freshness: source, segment, state, checked_at, age_seconds, failures, last_error
+    view poll_health: source, hour, outcome, polls, mean_ms, max_ms
+    ");
+    assert_eq!(world.number("PRAGMA application_id"), 0x5345_4753);
+    assert_eq!(world.number("PRAGMA user_version"), 1);
+    let mode: String = raw.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("a mode");
+    assert_eq!(mode, "wal");
+}
+
+#[test]
+fn an_empty_file_is_as_good_as_none() {
+    let world = World::new();
+    std::fs::write(world.file(), "").expect("written");
+    assert!(matches!(Reader::open(world.file()), Err(OpenError::Missing { .. })));
+    drop(world.open());
+    Reader::open(world.file()).expect("a database now");
+}
+
+#[test]
+fn a_reader_makes_no_file() {
+    let world = World::new();
+    let error = Reader::open(world.file()).expect_err("nothing there");
+    assert!(
+        error.to_string().ends_with("there is no database yet; `segsync run` or `segsync sync` makes it"),
+        "{error}"
+    );
+    assert!(matches!(Reader::open(world.folder.path().join("no/such.db")), Err(OpenError::Missing { .. })));
+    assert_eq!(contents(world.folder.path()), []);
+}
+
+#[test]
+fn other_peoples_files_are_left_alone() {
+    let world = World::new();
+    for text in ["x", &"a letter, not a database. ".repeat(100)] {
+        std::fs::write(world.file(), text).expect("written");
+        let error = refused(&world);
+        assert!(matches!(error, OpenError::Foreign { .. }));
+        assert!(error.to_string().ends_with("it is no SQLite database, not a segsync database; it is left as it is"));
+    }
+    std::fs::remove_file(world.file()).expect("removed");
+    for set_up in [
+        "CREATE TABLE t (x)",
+        "PRAGMA application_id = 7; PRAGMA user_version = 1; CREATE TABLE u (x)",
+        "PRAGMA journal_mode = WAL",
+    ] {
+        world.raw().execute_batch(set_up).expect(set_up);
+        assert!(matches!(refused(&world), OpenError::Foreign { .. }), "{set_up}");
+    }
+    std::fs::remove_file(world.file()).expect("removed");
+    std::fs::create_dir(world.file()).expect("made");
+    assert!(matches!(refused(&world), OpenError::Foreign { what: "not a regular file", .. }));
+}
+
+#[test]
+fn a_newer_file_is_left_alone() {
+    let world = World::new();
+    drop(world.open());
+    world.raw().execute_batch("PRAGMA user_version = 2").expect("set");
+    std::fs::remove_file(world.folder.path().join("segsync.db-lock")).expect("removed");
+    let error = refused(&world);
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }));
+    assert!(
+        error.to_string().ends_with("a newer segsync wrote it (schema 2, this one knows 1); it is left as it is"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_newer_file_whose_version_waits_in_the_log_is_left_alone() {
+    let world = World::new();
+    drop(world.open());
+    let keeper = world.raw();
+    keeper.execute_batch("PRAGMA user_version = 2").expect("set");
+    // As a kill would leave it: the database, and the log that was not moved into it.
+    let killed = World::new();
+    for suffix in ["", "-wal"] {
+        let name = format!("segsync.db{suffix}");
+        std::fs::copy(world.folder.path().join(&name), killed.folder.path().join(&name)).expect("copied");
+    }
+    let header = std::fs::read(killed.file()).expect("read");
+    assert_eq!(header[60..64], [0, 0, 0, 1], "the header does not know");
+    let (before, log) = (contents(killed.folder.path()), killed.folder.path().join("segsync.db-wal"));
+    let error = Store::open(killed.file(), &killed.clock(), TIMEOUT).expect_err("refused");
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(Reader::open(killed.file()), Err(OpenError::Newer { .. })));
+    assert_eq!(std::fs::read(killed.file()).expect("read"), before[0].1);
+    assert_eq!(std::fs::read(log).expect("read"), before[1].1);
+    assert!(!killed.folder.path().join("segsync.db-lock").exists());
+    drop(keeper);
+}
+
+#[test]
+fn a_second_writer_is_refused_with_one_line_that_names_the_first() {
+    let world = World::new();
+    let first = world.open();
+    let link = world.folder.path().join("link.db");
+    std::os::unix::fs::symlink(world.file(), &link).expect("linked");
+    for path in [world.file(), link] {
+        let error = Store::open(path, &world.clock(), TIMEOUT).expect_err("refused").to_string();
+        assert!(error.contains(&format!("another segsync (pid {}) is using it", std::process::id())), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+    Reader::open(world.file()).expect("readers are welcome");
+    drop(first);
+    world.open();
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_no_panic() {
+    let world = World::new();
+    drop(world.open());
+    world.raw().execute_batch("PRAGMA journal_mode = DELETE").expect("one file");
+    let mut bytes = std::fs::read(world.file()).expect("read");
+    bytes[100..4096].fill(0xff);
+    std::fs::write(world.file(), bytes).expect("written");
+    let error = Store::open(world.file(), &world.clock(), TIMEOUT).expect_err("damaged").to_string();
+    assert!(error.contains("it is damaged"), "{error}");
+    let error = Reader::open(world.file()).expect_err("damaged").to_string();
+    assert!(error.contains("it is damaged"), "{error}");
+}
+
+#[test]
+fn a_reader_does_not_wait_for_a_writer() {
+    let world = World::new();
+    drop(world.open());
+    let other = Connection::open(world.file()).expect("opened");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    Reader::open(world.file()).expect("opened").sources().expect("read");
+}

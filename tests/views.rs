@@ -1,0 +1,194 @@
+//! The views that analysts read: what they say of known rows, in the bundled SQLite and in the system's `sqlite3`, that
+//! their times are exact, and that what must be fast is found by an index.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy knows test functions, not their helpers"
+)]
+
+use std::process::Command;
+
+use proptest::prelude::*;
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use segsync::model::UnixMs;
+use segsync::store::migrate::upgrade;
+
+const ROWS: &str = include_str!("data/migrations/0001.sql");
+
+fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().expect("opened");
+    upgrade(&mut connection).expect("upgraded");
+    connection.execute_batch(ROWS).expect("rows");
+    connection
+}
+
+/// The rows as `sqlite3` prints them in its list mode.
+fn rows(connection: &Connection, sql: &str) -> String {
+    let mut statement = connection.prepare(sql).expect(sql);
+    let columns = statement.column_count();
+    let mut found = statement.query([]).expect(sql);
+    let mut text = String::new();
+    while let Some(row) = found.next().expect(sql) {
+        let cells: Vec<String> = (0..columns)
+            .map(|at| match row.get_ref(at).expect("a column") {
+                ValueRef::Null => String::new(),
+                ValueRef::Integer(number) => number.to_string(),
+                ValueRef::Real(number) => format!("{number:?}"),
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            })
+            .collect();
+        text.push_str(&cells.join("|"));
+        text.push('\n');
+    }
+    text
+}
+
+const QUERIES: [&str; 5] = [
+    "SELECT source, segment, provider, name, state, version, valid_from, checked_at, modified_at, modified_by, document
+     FROM segment_now ORDER BY source, segment",
+    "SELECT source, segment, version, op, valid_from, valid_to, changed_after, modified_at, modified_by, revision,
+            missed_revisions, document
+     FROM segment_history ORDER BY source, segment, version",
+    "SELECT observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by,
+            summary
+     FROM change_log ORDER BY observed_at, segment, field",
+    "SELECT source, segment, state, checked_at, age_seconds > 0, failures, last_error FROM freshness ORDER BY segment",
+    "SELECT source, hour, outcome, polls, mean_ms, max_ms FROM poll_health ORDER BY source, outcome",
+];
+
+#[test]
+fn the_views_tell_the_rows() {
+    let connection = database();
+    insta::assert_snapshot!(rows(&connection, QUERIES[0]), @r#"
+    first|beta|one|Beta|present|3|2026-01-31T09:32:00.001Z|2026-01-31T09:32:00.999Z|9223372036854775807||{"name":"Beta","tags":["x"]}
+    first|gone|one|Gone|deleted|2|2026-01-31T09:31:00.999Z|2026-01-31T09:31:00.999Z|||
+    second|old|two||present|1|2026-01-31T09:30:00.000Z|2026-01-31T09:30:00.000Z|||{}
+    "#);
+    insta::assert_snapshot!(rows(&connection, QUERIES[1]), @r#"
+    first|beta|1|create|2026-01-31T09:30:00.000Z|2026-01-31T09:31:00.999Z||2026-01-31T09:28:20.000Z|Ann|1||{"a":1,"name":"Beta"}
+    first|beta|2|update|2026-01-31T09:31:00.999Z|2026-01-31T09:32:00.001Z|2026-01-31T09:30:00.000Z|2026-01-31T09:30:50.000Z|Ben|4|2|{"a":2,"name":"Beta"}
+    first|beta|3|update|2026-01-31T09:32:00.001Z||2026-01-31T09:31:00.999Z|9223372036854775807||5|0|{"name":"Beta","tags":["x"]}
+    first|gone|1|create|2026-01-31T09:30:00.000Z|2026-01-31T09:31:00.999Z||||||{"name":"Gone"}
+    first|gone|2|delete|2026-01-31T09:31:00.999Z||2026-01-31T09:30:00.000Z|||||
+    second|old|1|create|2026-01-31T09:30:00.000Z|||||||{}
+    "#);
+    insta::assert_snapshot!(rows(&connection, QUERIES[2]), @r#"
+    2026-01-31T09:30:00.000Z||first|beta|1|create|create|||||Ann|first/beta v1: created by Ann
+    2026-01-31T09:30:00.000Z||first|gone|1|create|create||||||first/gone v1: created
+    2026-01-31T09:30:00.000Z||second|old|1|create|create||||||second/old v1: created
+    2026-01-31T09:31:00.999Z|2026-01-31T09:30:00.000Z|first|beta|2|update|replace|a|$.a|1|2|Ben|first/beta v2: a 1 → 2 by Ben
+    2026-01-31T09:31:00.999Z|2026-01-31T09:30:00.000Z|first|gone|2|delete|delete||||||first/gone v2: deleted
+    2026-01-31T09:32:00.001Z|2026-01-31T09:31:00.999Z|first|beta|3|update|remove|a|$.a|2|||first/beta v3: a removed 2
+    2026-01-31T09:32:00.001Z|2026-01-31T09:31:00.999Z|first|beta|3|update|add|tags|$.tags||["x"]||first/beta v3: tags added ["x"]
+    "#);
+    insta::assert_snapshot!(rows(&connection, QUERIES[3]), @"
+    first|beta|present|2026-01-31T09:32:00.999Z|1|0|
+    first|gone|deleted|2026-01-31T09:31:00.999Z|1|0|
+    second|new|pending|||4|time-out
+    ");
+    insta::assert_snapshot!(rows(&connection, QUERIES[4]), @"
+    first|2026-01-31T09:00:00.000Z||1||
+    first|2026-01-31T09:00:00.000Z|created|1|50.0|50
+    first|2026-01-31T09:00:00.000Z|restored|1|1.0|1
+    first|2026-01-31T09:00:00.000Z|updated|1|50.0|50
+    second|2026-01-31T09:00:00.000Z|failed|1|10000.0|10000
+    ");
+}
+
+#[test]
+fn the_systems_sqlite3_tells_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.db");
+    database().execute("VACUUM INTO ?1", [file.to_str()]).expect("written");
+    for sql in QUERIES {
+        let ran = match Command::new("sqlite3").args(["-batch", "-init", "/dev/null"]).arg(&file).arg(sql).output() {
+            Ok(ran) => ran,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                println!("not tried: there is no sqlite3 here");
+                return;
+            }
+            Err(error) => panic!("sqlite3: {error}"),
+        };
+        assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{sql}");
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), rows(&database(), sql), "{sql}");
+    }
+}
+
+#[test]
+fn a_restore_with_changes_is_one_row_and_a_summary_one_short_line() {
+    let connection = database();
+    connection
+        .execute_batch(
+            "INSERT INTO versions (id, segment_id, seq, op, observed_at, hash, chain, document, poll_id) VALUES
+                (7, 2, 3, 'restore', 1769851990000, zeroblob(32), zeroblob(32), '{}', 6),
+                (8, 4, 2, 'update', 1769851990000, zeroblob(32), zeroblob(32), '{}', 6),
+                (9, 4, 3, 'update', 1769851990001, zeroblob(32), zeroblob(32), '{}', 6);
+             INSERT INTO changes (version_id, ordinal, observed_at, op, path, field, old, new) VALUES
+                (7, 0, 1769851990000, 'remove', '$.name', 'name', '\"Gone\"', NULL),
+                (7, 1, 1769851990000, 'add', '$.x', 'x', NULL, '1'),
+                (8, 0, 1769851990000, 'replace', '$.x', 'two' || char(10) || 'lines', printf('%0100d', 7), 'null'),
+                (8, 1, 1769851990000, 'move', '$.rules[0]', 'rules[b]', '1', '0');",
+        )
+        .expect("rows");
+    let sql = "SELECT summary FROM change_log WHERE observed_at >= '2026-01-31T09:33' ORDER BY version, field DESC";
+    insta::assert_snapshot!(rows(&connection, sql), @"
+    second/old v2: two lines 00000000000000000000000000000000000000000000000000000000000… → null
+    second/old v2: rules[b] moved from 1 to 0
+    first/gone v3: restored
+    second/old v3: updated
+    ");
+}
+
+/// `valid_from` of a version that was observed at this time.
+fn shown(connection: &Connection, at: i64) -> String {
+    connection.execute("UPDATE versions SET observed_at = ?1, valid_to = NULL WHERE id = 3", [at]).expect("set");
+    connection
+        .query_row("SELECT valid_from FROM segment_history WHERE source = 'second'", [], |row| row.get(0))
+        .expect("a time")
+}
+
+#[test]
+fn every_millisecond_of_a_second_is_shown_exactly() {
+    let connection = database();
+    for second in [0, 1_769_851_859_000, 1_769_851_860_000, 253_402_200_000_000, -1_000, -62_135_596_800_000] {
+        for at in (second..second + 1_000).step_by(if second == 1_769_851_859_000 { 1 } else { 37 }) {
+            assert_eq!(shown(&connection, at), UnixMs(at).to_string());
+        }
+        assert_eq!(shown(&connection, second + 999), UnixMs(second + 999).to_string());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_time_is_shown_as_the_rest_of_the_program_shows_it(
+        times in prop::collection::vec(-62_135_596_800_000_i64..253_402_200_000_000, 8)
+    ) {
+        let connection = database();
+        for at in times {
+            prop_assert_eq!(shown(&connection, at), UnixMs(at).to_string());
+        }
+    }
+}
+
+#[test]
+fn as_of_and_the_change_log_are_found_by_indexes() {
+    let connection = database();
+    let plan = |sql: &str| rows(&connection, &format!("EXPLAIN QUERY PLAN {sql}"));
+    let by = |sql: &str, index: &str| {
+        let plan = plan(sql);
+        assert!(plan.contains(index) && !plan.contains("SCAN"), "{sql}\n{plan}");
+    };
+    by("SELECT document FROM segment_now WHERE source = 'first' AND segment = 'beta'", "sqlite_autoindex_versions_1");
+    by(
+        "SELECT document FROM segment_history WHERE source = 'first' AND segment = 'beta'
+         AND valid_from <= '2026-02-01' AND (valid_to IS NULL OR valid_to > '2026-02-01')",
+        "segment_id=?",
+    );
+    by("SELECT * FROM change_log WHERE source = 'first' AND segment = 'beta'", "sqlite_autoindex_changes_1");
+    by("SELECT * FROM change_log WHERE field = 'a'", "changes_by_field (field=?)");
+}

@@ -15,15 +15,16 @@
 //!
 //! | floor | modules | each one's work |
 //! |---|---|---|
-//! | 8 | `main` | parse, dispatch, exit code |
-//! | 7 | `cli/*` | a file per verb |
-//! | 6 | `daemon` | the composition root: builds, spawns, reloads, joins, shuts down |
-//! | 5 | `poll` | the straight way for one segment: the only module that imports every stage |
-//! | 4 | `cache`, `events` | moka in front of the store; committed versions to subscribers |
-//! | 3 | `provider/*`, `store/*` | a vendor's URLs and shape; the only SQL |
-//! | 2 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |
-//! | 1 | `config`, `budget`, `document` | a checked configuration; the permits; canonical JSON, pure |
-//! | 0 | `model`, `clock`, `secret`, `telemetry`, `systemd` | plain words; the only reader of clocks; keys that never print; logging; notify |
+//! | 9 | `main` | dispatch |
+//! | 8 | `cli/*` | a file per verb |
+//! | 7 | `daemon` | the composition root: builds, spawns, reloads, joins, shuts down |
+//! | 6 | `poll` | the straight way, one segment or one page of a list: the only room that imports every stage |
+//! | 5 | `cache`, `events` | moka in front of the store; committed versions to subscribers |
+//! | 4 | `provider/*`, `store/*` | a vendor's URLs, paging and shape; the only SQL |
+//! | 3 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |
+//! | 2 | `config`, `budget`, `document` | a checked configuration; the permits; canonical JSON, pure |
+//! | 1 | `clock`, `secret`, `telemetry`, `systemd` | the only reader of clocks; keys that never print; logging; notify |
+//! | 0 | `model` | plain words: keys, limits, outcomes, changes, times |
 //! | - | `simulator` | fake providers with a memory, for demo and tests: a wing of its own that imports nothing of the rest |
 //!
 //! # Invariants

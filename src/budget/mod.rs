@@ -41,7 +41,7 @@ impl Terms {
     }
 
     /// The limits scaled by the share, each at least one request.
-    fn scaled(&self) -> Vec<Limit> {
+    pub fn scaled(&self) -> Vec<Limit> {
         let scale = |limit: &Limit| {
             // In range: 0 ≤ requests × share ≤ u32::MAX.
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Exit, output::Output, render, runtime, safe};
+use super::{Context, Detail, Exit, Output, block, runtime, safe};
 use crate::config::{self, Config};
 use crate::daemon::{self, Prepared, Wiring};
 use crate::events::Events;
@@ -113,7 +113,8 @@ async fn show(output: &mut Output, mut committed: broadcast::Receiver<Arc<Versio
     loop {
         match committed.recv().await {
             Ok(version) => {
-                render::block(output, &version, render::Values::Short)?;
+                block(output, &version, Detail::Brief)?;
+                writeln!(output)?;
                 output.flush()?;
             }
             Err(broadcast::error::RecvError::Lagged(missed)) => writeln!(output, "({missed} more)")?,

@@ -4,9 +4,14 @@
 
 mod config;
 mod demo;
+mod expected;
+mod input;
+mod log;
 mod output;
 mod render;
 mod run;
+mod show;
+mod status;
 mod sync;
 
 use std::ffi::OsString;
@@ -22,8 +27,13 @@ use crate::config::Config;
 use crate::daemon::Prepared;
 use crate::model::LogLevel;
 use crate::provider;
+use crate::store::{self, Reader};
 
-use output::{Output, safe};
+// What the verbs share; they do not import one another.
+use expected::{accounts, allowed_ages};
+use input::{Named, Time, named, segment_in};
+use output::{Output, columns, complain, csv_row, exact, is_terminal, safe, safe_json, span};
+use render::{Detail, block, line, pretty};
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["segsync.toml", "/etc/segsync/config.toml"];
@@ -31,8 +41,8 @@ const PLACES: [&str; 2] = ["segsync.toml", "/etc/segsync/config.toml"];
 const ABOUT: &str = "Mirrors customer segments into one SQLite file with a complete change history";
 
 const LONG_ABOUT: &str = "\
-Mirrors customer segments of Statsig and Octave into one SQLite file with a complete change history, and never exceeds
-the providers' request budgets.
+Mirrors customer segments that live in other products into one SQLite file with a complete change history, and never
+exceeds the request budgets of these products. `segsync config example` shows which products there are.
 
 `segsync run` is the daemon. The other verbs read the file it writes, whether it runs or not.";
 
@@ -44,7 +54,7 @@ Examples:
   segsync sync                              poll every segment once
   segsync run                               keep them fresh
   segsync log --since 2h                    who changed what in the last two hours
-  segsync show statsig-prod/beta_users      one segment as it is now
+  segsync show prod/beta_users              one segment as it is now
 
 Exit codes: 0 done · 1 failed · 2 bad usage or configuration · 3 some segments did not end well (sync), or something is
 stale or unauthorized (status)";
@@ -110,6 +120,9 @@ enum When {
 enum Verb {
     Run(run::Args),
     Sync(sync::Args),
+    Log(log::Args),
+    Show(show::Args),
+    Status(status::Args),
     Config(config::Args),
     Demo(demo::Args),
 }
@@ -150,6 +163,9 @@ pub fn main() -> ExitCode {
     let result = match verb {
         Verb::Run(args) => run::run(&context, &args),
         Verb::Sync(args) => sync::run(&context, &args),
+        Verb::Log(args) => log::run(&context, &args),
+        Verb::Show(args) => show::run(&context, &args),
+        Verb::Status(args) => status::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Demo(args) => demo::run(&context, &args),
     };
@@ -161,9 +177,10 @@ fn fail(error: &anyhow::Error) -> Exit {
     if error.chain().any(is_broken_pipe) {
         return Exit::Done;
     }
-    let text = format!("{error:#}");
+    let lead = if error.is::<store::OpenError>() || error.is::<store::Error>() { "failed to " } else { "" };
+    let text = format!("{lead}{error:#}");
     for line in text.lines() {
-        output::complain(&format!("segsync: {}", safe(line)));
+        complain(&format!("segsync: {}", safe(line)));
     }
     if error.is::<Misuse>() { Exit::Misuse } else { Exit::Failed }
 }
@@ -214,6 +231,21 @@ impl Context {
             Some(path) => Ok(path.clone()),
             None => Ok(self.load_config()?.store.path),
         }
+    }
+
+    /// The database, to read from.
+    fn reader(&self) -> Result<Reader> {
+        Ok(Reader::open(self.database()?)?)
+    }
+
+    /// The configuration that the database at `path` is written by, where there is one: the named one, else one of the
+    /// usual places, but only if it names this database.
+    fn config_of(&self, path: &Path) -> Result<Option<Config>> {
+        if self.global.db.is_none() || self.global.config.is_some() {
+            return self.load_config().map(Some);
+        }
+        let found = PLACES.iter().find_map(|place| crate::config::load(Path::new(place), &provider::catalogue()).ok());
+        Ok(found.filter(|config| config.store.path.canonicalize().is_ok_and(|own| own == path)))
     }
 
     /// Standard output.

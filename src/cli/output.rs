@@ -1,9 +1,12 @@
 //! Standard output and error, and making a provider's text safe to show there.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
 
 use super::When;
 
@@ -32,6 +35,27 @@ impl Write for Output {
     }
 }
 
+/// Standard output as it is: for what must keep every byte.
+pub(super) fn exact() -> BufWriter<io::Stdout> {
+    BufWriter::new(io::stdout())
+}
+
+/// Whether standard output is a terminal.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Rows as columns, without lines.
+pub(super) fn columns(rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
 /// One line on standard error.
 pub(super) fn complain(line: &str) {
     // There is nowhere left to say that this failed.
@@ -51,6 +75,52 @@ pub(super) fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// JSON text that means the same and cannot command a terminal either: in JSON, such characters stand in strings only,
+/// where they can be escaped. Whitespace between the values stays.
+pub(super) fn safe_json(text: &str) -> Cow<'_, str> {
+    let is_unsafe = |char: char| is_unsafe(char) && char != '\n';
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        // All of them are below U+10000: one escape each.
+        if is_unsafe(char) { shown.push_str(&format!("\\u{:04x}", u32::from(char))) } else { shown.push(char) }
+    }
+    Cow::Owned(shown)
+}
+
+/// One row of comma-separated values (RFC 4180). A cell that a spreadsheet would take for a formula starts with `'`.
+pub(super) fn csv_row<T: AsRef<str>>(output: &mut impl Write, cells: impl IntoIterator<Item = T>) -> io::Result<()> {
+    for (at, cell) in cells.into_iter().enumerate() {
+        if at > 0 {
+            output.write_all(b",")?;
+        }
+        let text = cell.as_ref();
+        let lead = if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { "'" } else { "" };
+        let text = safe(text);
+        if text.contains([',', '"']) {
+            write!(output, "\"{lead}{}\"", text.replace('"', "\"\""))?;
+        } else {
+            write!(output, "{lead}{text}")?;
+        }
+    }
+    output.write_all(b"\r\n")
+}
+
+/// A span of time in one rounded unit.
+pub(super) fn span(span: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    match span.as_secs() {
+        seconds if seconds < 2 * MINUTE => format!("{seconds} s"),
+        seconds if seconds < 2 * HOUR => format!("{} min", seconds / MINUTE),
+        seconds if seconds < 2 * DAY => format!("{} h", seconds / HOUR),
+        seconds => format!("{} days", seconds / DAY),
+    }
+}
+
 fn is_unsafe(char: char) -> bool {
     let turns =
         matches!(char, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -60,6 +130,32 @@ fn is_unsafe(char: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_stays_the_same_value() {
+        let text = "{\n \"a\u{9b}\": \"\u{7f}é\u{202e}\"}";
+        assert_eq!(safe_json(text), "{\n \"a\\u009b\": \"\\u007fé\\u202e\"}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(value(&safe_json(text)), value(text));
+    }
+
+    #[test]
+    fn cells_are_quoted_and_never_formulas() {
+        let row = |cells: &[&str]| {
+            let mut out = Vec::new();
+            csv_row(&mut out, cells).expect("written");
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(row(&["a", "", "b,\"c\""]), "a,,\"b,\"\"c\"\"\"\r\n");
+        assert_eq!(row(&["=1+1", "-5", "@x", "+y,z", "\tq"]), "'=1+1,'-5,'@x,\"'+y,z\",'\\u{9}q\r\n");
+        assert_eq!(row(&["\u{1b}[31m\r\nx"]), "\\u{1b}[31m\\u{d}\\u{a}x\r\n");
+    }
+
+    #[test]
+    fn spans_have_one_unit() {
+        let spans = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
+    }
 
     #[test]
     fn text_cannot_command_a_terminal() {

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Exit, Format, Misuse, output, runtime, safe};
+use super::{Context, Exit, Format, Misuse, Named, complain, runtime, safe};
 use crate::config::{Config, Source};
 use crate::daemon::{self, Ending, Pass, Prepared};
 use crate::model::{LogLevel, Outcome, SegmentKey, SourceName};
@@ -22,7 +22,7 @@ Polls inside the same request budget as the daemon, which must not run on the sa
 
 Examples:
   segsync sync                                    every configured segment once
-  segsync sync statsig-prod/beta_users            one segment
+  segsync sync prod/beta_users                    one segment
   segsync sync beta_users staff                   ids without a source, where only one source has them
   segsync sync --format json                      one line of JSON when done
 
@@ -84,27 +84,16 @@ fn named(config: &Config, names: &[String]) -> Result<Vec<SegmentKey>> {
     let known: Vec<SegmentKey> = keys(config).collect();
     let mut wanted = Vec::new();
     for name in names {
-        let exact = known.iter().find(|key| key.to_string() == *name);
-        let by_id: Vec<_> = known.iter().filter(|key| *key.id == **name).collect();
-        let key = match (exact, by_id.as_slice()) {
-            (Some(key), _) => key,
-            (None, [key]) => *key,
-            (None, []) => bail!(Misuse(format!("{name} is not in the configuration{}", nearest(name, &known)))),
-            (None, [..]) => bail!(Misuse(format!("{name} is in several sources; say which, as in {}", by_id[0]))),
+        let key = match super::named(name, &known) {
+            Named::One(key) => key,
+            Named::Several(key) => bail!(Misuse(format!("{name} is in several sources; say which, as in {key}"))),
+            Named::Nothing(hint) => bail!(Misuse(format!("{name} is not in the configuration{hint}"))),
         };
         if !wanted.contains(key) {
             wanted.push(key.clone());
         }
     }
     Ok(wanted)
-}
-
-/// `; did you mean …?` where a known segment is close.
-fn nearest(name: &str, known: &[SegmentKey]) -> String {
-    let likeness =
-        |key: &SegmentKey| strsim::jaro_winkler(name, &key.to_string()).max(strsim::jaro_winkler(name, &key.id));
-    let best = known.iter().map(|key| (likeness(key), key)).max_by(|one, other| one.0.total_cmp(&other.0));
-    best.filter(|(likeness, _)| *likeness > 0.8).map_or_else(String::new, |(_, key)| format!("; did you mean {key}?"))
 }
 
 fn progress_bar() -> ProgressBar {
@@ -122,7 +111,7 @@ fn show_end(bar: &ProgressBar, ending: &Ending, segments: usize) {
     if !is_well(ending.outcome) {
         let why = ending.error.as_deref().unwrap_or_default();
         bar.suspend(|| {
-            output::complain(&format!("{}: {}: {}", safe(&ending.key.to_string()), ending.outcome, safe(why)));
+            complain(&format!("{}: {}: {}", safe(&ending.key.to_string()), ending.outcome, safe(why)));
         });
     }
 }

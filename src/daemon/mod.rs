@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -28,10 +28,10 @@ use crate::schedule::Schedule;
 use crate::store::{DeclareSource, Declared, Known, KnownSource, Store};
 
 use account::{Account, Crew, Desk, Mode, Worker, dispatch};
-use plan::Plan;
 use prepare::{PreparedAccount, longest_timeout};
 
 pub use account::Ending;
+pub use plan::{Plan, Tracked, own_intervals};
 pub use prepare::Prepared;
 
 /// How long requests in flight may take to end when the daemon stops.
@@ -228,11 +228,17 @@ async fn account(
     for source in prepared.sources {
         let Some(known) = sources.iter().find(|known| known.name == source.config.name) else { continue };
         let name = &source.config.name;
-        let segments: Vec<&Known> =
-            declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key)).collect();
-        segments.iter().for_each(|one| roster.add(&one.key, one.id));
-        let plan = Plan::new(&source.config, &segments, wanted.is_some(), once.is_some());
-        targets.extend(plan.targets(&source.config, &segments, now.mono));
+        let segments = declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key));
+        let tracked: Vec<Tracked> = segments.clone().map(|known| tracked(known, now.mono)).collect();
+        segments.for_each(|known| roster.add(&known.key, known.id));
+        // Segments that the caller named are asked for by themselves.
+        let plan = if wanted.is_some() { Plan::Single } else { Plan::new(&source.config, &tracked) };
+        let is_once = once.is_some();
+        targets.extend(if is_once {
+            plan.once(&source.config, &tracked)
+        } else {
+            plan.targets(&source.config, &tracked)
+        });
         let ignore = source.config.ignore.clone();
         let worker = Worker {
             source: Source::new(known.id, source.provider, source.transport, ignore, known.state),
@@ -257,6 +263,11 @@ async fn account(
         changed: Notify::new(),
         mode: once.map_or(Mode::Forever, |once| Mode::Once(once.endings.clone())),
     })
+}
+
+fn tracked(known: &Known, now: Instant) -> Tracked {
+    let last = known.checked_ago.and_then(|ago| now.checked_sub(ago));
+    Tracked { key: known.key.clone(), last, failures: known.failures }
 }
 
 /// The budget of an account, with what earlier processes spent and were told.

@@ -1,4 +1,9 @@
-//! How a source is polled: by single requests or by its list.
+//! How a source is polled: by single requests or by its list. A function of its arguments; `segsync plan` and `status`
+//! ask it, too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -6,75 +11,97 @@ use crate::config::{Segments, Source};
 use crate::model::{Fetch, SegmentKey};
 use crate::poll::PAGE_SIZE;
 use crate::schedule::{Target, Work};
-use crate::store::Known;
+
+/// A segment to be kept fresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// Which one.
+    pub key: SegmentKey,
+    /// When it was last checked, if ever.
+    pub last: Option<Instant>,
+    /// Polls without an answer in a row.
+    pub failures: u32,
+}
 
 /// The way to poll one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
+pub enum Plan {
     /// One request for each segment.
-    Single {
-        /// In one pass everything is due, whatever was checked before.
-        once: bool,
-    },
+    Single,
     /// Pages of its list, and single requests for segments with an interval of their own.
     List {
         /// Segments that single requests could poll instead, where that takes fewer of them.
         instead: Option<Vec<SegmentKey>>,
-        /// In one pass the list is all there is.
-        once: bool,
     },
 }
 
 impl Plan {
-    /// What the configuration asks for. `few` is a pass over segments that the caller named.
-    pub(super) fn new(source: &Source, known: &[&Known], few: bool, once: bool) -> Self {
-        let is_wish = |one: &&&Known| once || own_interval(source, one).is_none();
-        let wishes: Vec<SegmentKey> = known.iter().filter(is_wish).map(|one| one.key.clone()).collect();
+    /// What the configuration asks for, with as many pages as the tracked segments fill. How many there really are shows
+    /// when the list is read.
+    pub fn new(source: &Source, tracked: &[Tracked]) -> Self {
         match (&source.segments, source.fetch) {
-            (_, _) if few => Self::Single { once },
-            (Segments::All { .. }, _) | (_, Fetch::List) => Self::List { instead: None, once },
-            (_, Fetch::Each) => Self::Single { once },
-            // A list takes at least one page: no gain for a single segment.
-            (_, Fetch::Auto) if wishes.len() < 2 => Self::Single { once },
-            (_, Fetch::Auto) => Self::List { instead: Some(wishes), once },
-        }
-    }
-
-    /// What is due when, as the file knows it.
-    pub(super) fn targets(&self, source: &Source, known: &[&Known], now: Instant) -> Vec<Target> {
-        let last = |one: &Known| one.checked_ago.and_then(|ago| now.checked_sub(ago));
-        let get = |one: &&Known| {
-            let own = own_interval(source, one);
-            let work = Work::Get(one.key.clone());
-            let get = Target::once(work, own.unwrap_or(source.every));
-            Target { promise: own.is_some(), last: last(one), failures: one.failures, ..get }
-        };
-        match self {
-            Self::Single { once: true } => known.iter().map(|one| Target { last: None, ..get(one) }).collect(),
-            Self::Single { once: false } => known.iter().map(get).collect(),
-            Self::List { once, .. } => {
-                let sweep = Target::once(Work::Sweep(source.name.clone()), source.every);
-                let wishes = known.iter().filter(|one| own_interval(source, one).is_none());
-                // The list is as old as the segment that waits longest; `None` where one was never checked.
-                let oldest = wishes.clone().map(|one| last(one)).min().flatten();
-                let requests = u32::try_from(wishes.count().div_ceil(PAGE_SIZE).max(1)).unwrap_or(u32::MAX);
-                let sweep = Target { requests, last: oldest.filter(|_| !once), ..sweep };
-                let promises = known.iter().filter(|one| !once && own_interval(source, one).is_some()).map(get);
-                std::iter::once(sweep).chain(promises).collect()
+            (Segments::All { .. }, _) | (_, Fetch::List) => Self::List { instead: None },
+            (_, Fetch::Each) => Self::Single,
+            (_, Fetch::Auto) => {
+                let wishes: Vec<SegmentKey> = wishes(source, tracked).map(|one| one.key.clone()).collect();
+                // A list takes at least one page: no gain for a single segment.
+                if wishes.len() < 2 { Self::Single } else { Self::List { instead: Some(wishes) } }
             }
         }
     }
 
-    /// Segments that single requests could poll instead of the list.
-    pub(super) fn instead(self) -> Option<Vec<SegmentKey>> {
+    /// What is to be done how often.
+    pub fn targets(&self, source: &Source, tracked: &[Tracked]) -> Vec<Target> {
+        let own = own_intervals(source);
+        let get = |one: &Tracked| {
+            let own = own.get(&one.key.id).copied();
+            let get = Target::once(Work::Get(one.key.clone()), own.unwrap_or(source.every));
+            Target { promise: own.is_some(), last: one.last, failures: one.failures, ..get }
+        };
         match self {
-            Self::Single { .. } => None,
-            Self::List { instead, .. } => instead,
+            Self::Single => tracked.iter().map(get).collect(),
+            Self::List { .. } => {
+                let promises = tracked.iter().filter(|one| own.contains_key(&one.key.id)).map(get);
+                std::iter::once(sweep(source, tracked)).chain(promises).collect()
+            }
+        }
+    }
+
+    /// The same for one pass, in which everything is due.
+    pub fn once(&self, source: &Source, tracked: &[Tracked]) -> Vec<Target> {
+        match self {
+            Self::Single => {
+                let get = |one: &Tracked| Target::once(Work::Get(one.key.clone()), source.every);
+                tracked.iter().map(get).collect()
+            }
+            Self::List { .. } => vec![Target { last: None, ..sweep(source, tracked) }],
+        }
+    }
+
+    /// Segments that single requests could poll instead of the list.
+    pub fn instead(self) -> Option<Vec<SegmentKey>> {
+        match self {
+            Self::Single => None,
+            Self::List { instead } => instead,
         }
     }
 }
 
-/// The segment's own interval, if it has one.
-fn own_interval(source: &Source, known: &Known) -> Option<std::time::Duration> {
-    source.segments.named().iter().find(|segment| segment.id == known.key.id).and_then(|segment| segment.every)
+/// The source's list; as old as the segment that waits longest, and never read where one was never checked.
+fn sweep(source: &Source, tracked: &[Tracked]) -> Target {
+    let requests = u32::try_from(tracked.len().div_ceil(PAGE_SIZE).max(1)).unwrap_or(u32::MAX);
+    let last = wishes(source, tracked).map(|one| one.last).min().flatten();
+    Target { requests, last, ..Target::once(Work::Sweep(source.name.clone()), source.every) }
+}
+
+/// Segments without an interval of their own.
+fn wishes<'a>(source: &Source, tracked: &'a [Tracked]) -> impl Iterator<Item = &'a Tracked> {
+    let own = own_intervals(source);
+    tracked.iter().filter(move |one| !own.contains_key(&one.key.id))
+}
+
+/// The intervals of the segments that have one of their own.
+pub fn own_intervals(source: &Source) -> HashMap<Arc<str>, Duration> {
+    let named = source.segments.named().iter();
+    named.filter_map(|segment| Some((Arc::clone(&segment.id), segment.every?))).collect()
 }

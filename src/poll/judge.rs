@@ -85,7 +85,7 @@ pub(super) fn judge_page(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>) ->
         Outcome::NotFound => Refusal { outcome: Outcome::Failed, ..refusal },
         _ => refusal,
     })?;
-    asked.provider.listed(body).map_err(|what| malformed(format!("answer is no list: {what}"), asked.key))
+    asked.provider.listed(body).map_err(|what| malformed(&format!("answer is no list: {what}"), asked.key))
 }
 
 /// The JSON of a 200 answer.
@@ -110,24 +110,24 @@ fn body(answer: &Result<Answer, NoAnswer>, key: &ApiKey) -> Result<Value, Refusa
     }
     let body = answer.body.as_ref().map_err(|error| match error {
         BodyError::Lost(why) => failed(why.clone()),
-        other => malformed(other.to_string(), key),
+        other => malformed(&other.to_string(), key),
     })?;
-    let text = std::str::from_utf8(body).map_err(|error| malformed(format!("answer is not UTF-8: {error}"), key))?;
-    document::parse(text).map_err(|error| malformed(format!("answer is not JSON: {error}"), key))
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&format!("answer is not UTF-8: {error}"), key))?;
+    document::parse(text).map_err(|error| malformed(&format!("answer is not JSON: {error}"), key))
 }
 
-fn malformed(why: String, key: &ApiKey) -> Refusal {
-    Refusal { outcome: Outcome::Malformed, error: key.excerpt(&why) }
+fn malformed(why: &str, key: &ApiKey) -> Refusal {
+    Refusal { outcome: Outcome::Malformed, error: key.excerpt(why) }
 }
 
 /// The segment in a 200 answer's body, which must be the one that was asked for.
 fn segment(body: Value, asked: Asked<'_>, id: &str) -> Result<Found, Refusal> {
-    let no_segment = |what| malformed(format!("answer is no segment: {what}"), asked.key);
+    let no_segment = |what| malformed(&format!("answer is no segment: {what}"), asked.key);
     let found = asked.provider.found(body).map_err(no_segment)?;
     if found.id == id {
         Ok(found)
     } else {
-        Err(malformed(format!("answer is another segment: its id is {:?}", found.id), asked.key))
+        Err(malformed(&format!("answer is another segment: its id is {:?}", found.id), asked.key))
     }
 }
 

@@ -127,7 +127,7 @@ impl Poller {
                 }
                 // A page of a list brought a version of it meanwhile.
                 Err(Error::Conflict { .. }) if tries < TRIES => {
-                    latest = Arc::new(self.store.latest(get.segment).await?)
+                    latest = Arc::new(self.store.latest(get.segment).await?);
                 }
                 Err(error) => return Err(error),
             }

@@ -71,12 +71,12 @@ impl Sweep {
             Some(has_next) => !has_next,
             None => count == 0 || (all_counted.is_some() && count < PAGE_SIZE),
         };
-        let is_over = match (says_end, all_counted) {
-            (true, Some(false)) => self.barren >= 1,
-            (true, _) => true,
-            (false, Some(true)) => self.barren >= 1,
-            (false, _) => self.barren >= 2,
+        let patience = match (says_end, all_counted) {
+            (true, Some(true) | None) => 0,
+            (true, Some(false)) | (false, Some(true)) => 1,
+            (false, Some(false) | None) => 2,
         };
+        let is_over = self.barren >= patience;
         let has_run_dry = says_end || count == 0;
         if !is_over && self.pages < LONGEST {
             Step::More

@@ -18,7 +18,7 @@ pub struct Moment {
 }
 
 /// How long ago `at` was, in whole milliseconds; zero when it seems to lie in the future.
-pub fn age(at: Moment, now: Now) -> Duration {
+pub fn time_since(at: Moment, now: Now) -> Duration {
     Duration::from_millis(u64::try_from(age_ms(at, now)).unwrap_or(0))
 }
 
@@ -46,18 +46,18 @@ mod tests {
     #[test]
     fn an_earlier_boot_is_aged_by_the_wall_clock() {
         let at = Moment { wall: UnixMs(10 * HOUR), boot_ms: None };
-        assert_eq!(age(at, now(10 * HOUR + 5, 1)), Duration::from_millis(5));
-        assert_eq!(age(at, now(9 * HOUR, 1)), Duration::ZERO, "a row from the future is from now");
+        assert_eq!(time_since(at, now(10 * HOUR + 5, 1)), Duration::from_millis(5));
+        assert_eq!(time_since(at, now(9 * HOUR, 1)), Duration::ZERO, "a row from the future is from now");
     }
 
     #[test]
     fn extreme_clocks_do_not_overflow() {
         let (low, high) = (i64::MIN, i64::MAX);
         assert_eq!(
-            age(Moment { wall: UnixMs(low), boot_ms: None }, now(high, 0)),
+            time_since(Moment { wall: UnixMs(low), boot_ms: None }, now(high, 0)),
             Duration::from_millis(high.unsigned_abs())
         );
-        assert_eq!(age(Moment { wall: UnixMs(high), boot_ms: Some(high) }, now(low, low)), Duration::ZERO);
+        assert_eq!(time_since(Moment { wall: UnixMs(high), boot_ms: Some(high) }, now(low, low)), Duration::ZERO);
     }
 
     proptest! {
@@ -66,7 +66,7 @@ mod tests {
             start in 0..1_000 * HOUR, passed in 0..1_000 * HOUR, then in -HOUR * 9..HOUR * 9, later in -HOUR * 9..HOUR * 9,
         ) {
             let at = Moment { wall: UnixMs(1_000 * HOUR + then), boot_ms: Some(start) };
-            let told = age(at, now(1_000 * HOUR + passed + later, start + passed));
+            let told = time_since(at, now(1_000 * HOUR + passed + later, start + passed));
             prop_assert_eq!(i64::try_from(told.as_millis()), Ok(passed));
         }
     }

@@ -26,6 +26,10 @@ const SMALLEST: u64 = 512;
 /// How long a look waits while another process recovers the file after a kill.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// How long somebody may look at the lock, and how many of them in a row are waited for.
+const LOOK: Duration = Duration::from_millis(1);
+const LOOKS: u32 = 200;
+
 /// What a path holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -146,13 +150,10 @@ impl Lock {
             .truncate(false)
             .open(beside(path, "-lock"))
             .map_err(io)?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // Unreadable is as good as unknown: the refusal stands either way.
-                file.take(20).read_to_string(&mut pid).unwrap_or(0);
-                return Err(OpenError::Locked { path: Arc::clone(path), pid: pid.trim().parse().ok() });
+                return Err(OpenError::Locked { path: Arc::clone(path), pid: pid_in(&mut file) });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
@@ -164,9 +165,82 @@ impl Lock {
     }
 }
 
+/// Takes the lock. Whoever only looks ([`Holder::of`]) shares it for a moment, which must not look like a writer.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if file.try_lock_shared().is_ok() => {
+                file.unlock().map_err(TryLockError::Error)?;
+            }
+            result => return result,
+        }
+        std::thread::sleep(LOOK);
+    }
+    file.try_lock()
+}
+
+/// The process that a lock file names; unreadable is as good as unknown.
+fn pid_in(file: &mut File) -> Option<u32> {
+    let mut pid = String::new();
+    file.take(20).read_to_string(&mut pid).unwrap_or(0);
+    pid.trim().parse().ok()
+}
+
+/// Who writes to a database now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A segsync, of this process id where it told.
+    Somebody(Option<u32>),
+    /// The lock file cannot be read.
+    Unknown,
+}
+
+impl Holder {
+    /// Looks who holds the lock of the database at `path`; writes nothing and takes nothing away.
+    pub(super) fn of(path: &Path) -> Self {
+        let mut file = match File::open(beside(path, "-lock")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::Nobody,
+            Err(_) => return Self::Unknown,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Self::Nobody,
+            Err(TryLockError::WouldBlock) => Self::Somebody(pid_in(&mut file)),
+            Err(TryLockError::Error(_)) => Self::Unknown,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looking_at_the_lock_does_not_take_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path: Arc<Path> = folder.path().join("a.db").into();
+        assert_eq!(Holder::of(&path), Holder::Nobody);
+        let lock = Lock::take(&path).expect("free");
+        assert_eq!(Holder::of(&path), Holder::Somebody(Some(std::process::id())));
+        assert!(matches!(Lock::take(&path), Err(OpenError::Locked { .. })));
+        drop(lock);
+        assert_eq!(Holder::of(&path), Holder::Nobody);
+
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let order = std::sync::atomic::Ordering::Relaxed;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(order) {
+                    Holder::of(&path);
+                }
+            });
+            let all = (0..200).all(|_| Lock::take(&path).is_ok());
+            is_over.store(true, order);
+            assert!(all, "a look was taken for a writer");
+        });
+    }
 
     #[test]
     fn two_ways_to_a_file_are_one_name() {

@@ -14,9 +14,10 @@ mod row;
 mod write;
 
 use age::age_ms;
-pub use age::{Moment, age};
+pub use age::{Moment, time_since};
 pub use chain::{GENESIS, VersionFields, chain_link};
 pub use error::{Error, OpenError};
+pub use file::Holder;
 pub use read::{At, FreshnessRow, LogFilter, Reader, Scope, SourceRow, StoredVersion, Tally};
 pub use write::{
     BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, SegmentEnd, Store,
@@ -94,6 +95,10 @@ pub struct VersionEntry {
     pub revision: Option<i64>,
     /// The revision number of the version before.
     pub revision_before: Option<i64>,
+    /// When the version before was modified, as the provider said.
+    pub modified_at_before: Option<UnixMs>,
+    /// Who modified the version before, as the provider said; untrusted text.
+    pub modified_by_before: Option<String>,
     /// Revisions in between that no poll saw.
     pub missed_revisions: Option<i64>,
     /// BLAKE3 of its document; `None` where a delete left none.

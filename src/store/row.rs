@@ -55,13 +55,14 @@ impl VersionEntry {
     pub(super) const COLUMNS: &'static str = "
         v.id, src.name AS source, s.key, v.seq, v.op, v.cause, v.observed_at, v.valid_to, v.changed_after,
         v.modified_at, v.modified_by, v.revision, v.missed_revisions, v.hash, v.poll_id,
-        (SELECT b.revision FROM versions AS b WHERE b.segment_id = v.segment_id AND b.seq = v.seq - 1) AS revision_before";
+        b.revision AS revision_before, b.modified_at AS modified_at_before, b.modified_by AS modified_by_before";
 
     /// The tables behind [`VersionEntry::COLUMNS`].
     pub(super) const TABLES: &'static str = "
         versions AS v
         JOIN segments AS s ON s.id = v.segment_id
-        JOIN sources AS src ON src.id = s.source_id";
+        JOIN sources AS src ON src.id = s.source_id
+        LEFT JOIN versions AS b ON b.segment_id = v.segment_id AND b.seq = v.seq - 1";
 
     /// One row; its changes are still to be read.
     pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -78,6 +79,8 @@ impl VersionEntry {
             modified_by: row.get("modified_by")?,
             revision: row.get("revision")?,
             revision_before: row.get("revision_before")?,
+            modified_at_before: row.maybe_time("modified_at_before")?,
+            modified_by_before: row.get("modified_by_before")?,
             missed_revisions: row.get("missed_revisions")?,
             hash: row.get("hash")?,
             poll: row.get("poll_id")?,

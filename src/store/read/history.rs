@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::{Error, Reader, VersionEntry, changes_of};
-use crate::model::{Op, SegmentKey, SourceName, UnixMs};
+use crate::model::{Change, ChangeOp, Op, SegmentKey, SourceName, UnixMs};
 use crate::store::VersionId;
 
 /// Whose versions.
@@ -33,8 +33,12 @@ pub struct LogFilter {
     pub op: Option<Op>,
     /// That changed this field or one inside of it; then only these changes are told.
     pub field: Option<String>,
+    /// With a change of this op; then only these changes are told, of `field` where that is given, too.
+    pub change_op: Option<ChangeOp>,
     /// Committed after this one.
     pub after: Option<VersionId>,
+    /// Further down than this one, which was told last: the next page.
+    pub below: Option<(UnixMs, VersionId)>,
     /// At most so many.
     pub limit: Option<u32>,
 }
@@ -71,9 +75,7 @@ impl Reader {
             let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
             for entry in &mut entries {
                 entry.changes = changes_of(connection, entry.id)?;
-                if let Some(field) = &filter.field {
-                    entry.changes.retain(|change| is_within(&change.field, field));
-                }
+                entry.changes.retain(|change| filter.tells(change));
             }
             Ok(entries)
         })
@@ -101,13 +103,21 @@ impl Reader {
     }
 }
 
+impl LogFilter {
+    /// Whether a change is told of a version that passes.
+    fn tells(&self, change: &Change) -> bool {
+        self.field.as_ref().is_none_or(|field| is_within(&change.field, field))
+            && self.change_op.is_none_or(|op| change.op == op)
+    }
+}
+
 /// The statement behind [`Reader::log`] and its values.
 fn log_sql(filter: &LogFilter) -> (String, Vec<Value>) {
     let mut terms = Vec::new();
     let mut values = Vec::new();
     let mut add = |term: &str, value: Value| {
         values.push(value);
-        terms.push(term.replace("?", &format!("?{}", values.len())));
+        terms.push(term.replace('?', &format!("?{}", values.len())));
     };
     match &filter.scope {
         Some(Scope::Source(name)) => add(
@@ -132,20 +142,35 @@ fn log_sql(filter: &LogFilter) -> (String, Vec<Value>) {
     if let Some(after) = filter.after {
         add("v.id > ?", after.0.into());
     }
-    if let Some(field) = &filter.field {
-        // The range is what the index can find; 1114111 is the last code point.
-        add(
-            "v.id IN (SELECT c.version_id FROM changes AS c
-                WHERE c.field >= ? AND c.field < ? || char(1114111)
-                AND (c.field = ? OR substr(c.field, length(?) + 1, 1) IN ('.', '[')))",
-            field.clone().into(),
-        );
+    if let Some((observed_at, id)) = filter.below {
+        add("v.observed_at <= ?", observed_at.0.into());
+        add(&format!("(v.observed_at < {} OR v.id < ?)", observed_at.0), id.0.into());
+    }
+    match (&filter.field, filter.change_op) {
+        (Some(field), None) => add(&format!("v.id IN ({CHANGES_WITHIN})"), field.clone().into()),
+        (Some(field), Some(op)) => {
+            add(&format!("v.id IN ({CHANGES_WITHIN} AND c.op = '{op}')"), field.clone().into());
+        }
+        (None, Some(op)) => add(
+            "EXISTS (SELECT 1 FROM changes AS c WHERE c.version_id = v.id AND c.op = ?)",
+            op.as_str().to_owned().into(),
+        ),
+        (None, None) => {}
     }
     let filter_text = if terms.is_empty() { String::new() } else { format!("WHERE {}", terms.join(" AND ")) };
     let limit = filter.limit.map_or(String::new(), |limit| format!("LIMIT {limit}"));
+    // The few that are new are found by their ids; the plus keeps SQLite from walking all of them in the order of time.
+    let time = if filter.after.is_some() { "+v.observed_at" } else { "v.observed_at" };
     let (columns, tables) = (VersionEntry::COLUMNS, VersionEntry::TABLES);
-    (format!("SELECT {columns} FROM {tables} {filter_text} ORDER BY v.observed_at DESC, v.id DESC {limit}"), values)
+    (format!("SELECT {columns} FROM {tables} {filter_text} ORDER BY {time} DESC, v.id DESC {limit}"), values)
 }
+
+/// The versions with a change of a field or inside of it. The range is what the index can find; 1114111 is the last code
+/// point.
+const CHANGES_WITHIN: &str = "
+    SELECT c.version_id FROM changes AS c
+    WHERE c.field >= ? AND c.field < ? || char(1114111)
+    AND (c.field = ? OR substr(c.field, length(?) + 1, 1) IN ('.', '['))";
 
 /// Whether `field` is `outer` or a part of it.
 fn is_within(field: &str, outer: &str) -> bool {

@@ -18,7 +18,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::{
-    Error, Look, OpenError, VersionEntry, beside, changes_of, latest_version, open_immutable, read_only, resolve,
+    Error, Holder, Look, OpenError, VersionEntry, beside, changes_of, latest_version, open_immutable, read_only,
+    resolve,
 };
 
 /// How long a read waits while the writer recovers the file after a kill; nothing else makes a reader wait.
@@ -63,6 +64,11 @@ impl Reader {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Who writes to it now.
+    pub fn holder(&self) -> Holder {
+        Holder::of(&self.path)
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {

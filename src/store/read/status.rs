@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Error, Reader};
 use crate::model::{Outcome, SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
-use crate::store::{Columns, PollId, SourceId};
+use crate::store::{Columns, PollId, SourceId, VersionId};
 
 /// A source, configured now or once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +31,13 @@ pub struct SourceRow {
     pub tracked: i64,
 }
 
-/// How old the copy of a tracked segment is.
+/// How a segment stands, and how old its copy is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreshnessRow {
     /// Which.
     pub key: SegmentKey,
+    /// Whether the configuration names it.
+    pub tracked: bool,
     /// What it is.
     pub state: SegmentState,
     /// The last answer; `None`: never.
@@ -76,9 +78,49 @@ impl Reader {
     /// The tracked segments, the one that waits longest first.
     pub fn freshness(&self) -> Result<Vec<FreshnessRow>, Error> {
         self.read(|connection| {
-            let mut statement = connection.prepare(FRESHNESS)?;
+            let mut statement = connection.prepare(&format!("{FRESHNESS} {OF_THE_TRACKED}"))?;
             let rows = statement.query_map([], freshness)?;
             rows.collect()
+        })
+    }
+
+    /// How one segment stands, tracked or not; `None` where the file does not know it.
+    pub fn segment(&self, key: &SegmentKey) -> Result<Option<FreshnessRow>, Error> {
+        self.read(|connection| {
+            connection
+                .prepare(&format!("{FRESHNESS} WHERE src.name = ?1 AND s.key = ?2"))?
+                .query_row(params![key.source.as_str(), key.id], freshness)
+                .optional()
+        })
+    }
+
+    /// When the oldest request of a source was sent that the file still tells of; `None` where there is none.
+    pub fn first_request(&self, source: SourceId) -> Result<Option<UnixMs>, Error> {
+        self.read(|connection| {
+            connection
+                .query_row(
+                    "SELECT started_at FROM polls WHERE source_id = ?1 AND kind <> 'import' ORDER BY id LIMIT 1",
+                    [source],
+                    |row| row.time("started_at"),
+                )
+                .optional()
+        })
+    }
+
+    /// The newest version; before the first one, an id lower than any.
+    pub fn last_version(&self) -> Result<VersionId, Error> {
+        self.read(|connection| connection.query_row("SELECT coalesce(max(id), 0) FROM versions", [], |row| row.get(0)))
+    }
+
+    /// Whether a source is polled by its list: one of its newest requests was for a page.
+    pub fn uses_list(&self, source: SourceId) -> Result<bool, Error> {
+        self.read(|connection| {
+            connection.query_row(
+                "SELECT EXISTS (SELECT 1 FROM (SELECT kind FROM polls WHERE source_id = ?1 ORDER BY id DESC LIMIT 1000)
+                                WHERE kind = 'sweep')",
+                [source],
+                |row| row.get(0),
+            )
         })
     }
 
@@ -129,10 +171,12 @@ impl Reader {
 }
 
 const FRESHNESS: &str = "
-    SELECT src.name AS source, s.key, s.state, s.last_checked_at, s.last_changed_at, s.version, s.failures, s.last_error
-    FROM segments AS s JOIN sources AS src ON src.id = s.source_id
-    WHERE s.tracked = 1
-    ORDER BY s.last_checked_at, s.id";
+    SELECT src.name AS source, s.key, s.tracked, s.state, s.last_checked_at, s.last_changed_at, s.version, s.failures,
+           s.last_error
+    FROM segments AS s JOIN sources AS src ON src.id = s.source_id";
+
+/// The one that waits longest first.
+const OF_THE_TRACKED: &str = "WHERE s.tracked = 1 ORDER BY s.last_checked_at, s.id";
 
 /// An hour before the window is looked at as well, for what started before it and ended in it. The `+` keeps SQLite from
 /// going through all rows of the source.
@@ -156,6 +200,7 @@ fn source(row: &Row<'_>) -> rusqlite::Result<SourceRow> {
 fn freshness(row: &Row<'_>) -> rusqlite::Result<FreshnessRow> {
     Ok(FreshnessRow {
         key: row.key()?,
+        tracked: row.get("tracked")?,
         state: row.word("state")?,
         last_checked_at: row.maybe_time("last_checked_at")?,
         last_changed_at: row.maybe_time("last_changed_at")?,
@@ -181,7 +226,8 @@ mod tests {
     fn freshness_and_requests_are_found_by_indexes() {
         let mut connection = Connection::open_in_memory().expect("opened");
         upgrade(&mut connection).expect("upgraded");
-        for (sql, index) in [(FRESHNESS, "segments_by_freshness"), (REQUESTS_SINCE, "polls_by_time (started_at>?)")] {
+        let freshness = format!("{FRESHNESS} {OF_THE_TRACKED}");
+        for (sql, index) in [(&*freshness, "segments_by_freshness"), (REQUESTS_SINCE, "polls_by_time (started_at>?)")] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
             let count = statement.parameter_count();
             let rows = statement

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, params};
 use super::{Fault, Store};
 use crate::clock::Now;
 use crate::model::{SegmentKey, SourceName, SourceState, UnixMs};
-use crate::store::{Columns, Error, Moment, SegmentId, SourceId, age};
+use crate::store::{Columns, Error, Moment, SegmentId, SourceId, time_since};
 
 /// One configured source.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ fn known(row: &Row<'_>, now: Now) -> rusqlite::Result<Known> {
     Ok(Known {
         id: row.get("id")?,
         key: row.key()?,
-        checked_ago: last_checked_at.map(|wall| age(Moment { wall, boot_ms }, now)),
+        checked_ago: last_checked_at.map(|wall| time_since(Moment { wall, boot_ms }, now)),
         failures: row.get("failures")?,
     })
 }

@@ -102,9 +102,9 @@ impl Segment {
         now: Now,
     ) -> Result<VersionEntry, Fault> {
         self.check(&new, outcome)?;
-        let (before, revision_before) = self.previous(connection)?;
+        let before = self.previous(connection)?;
         // The wall clock may have been set back since: a history never runs backwards.
-        let observed_at = before.map_or(now.wall, |before| before.max(now.wall));
+        let observed_at = before.observed_at.map_or(now.wall, |before| before.max(now.wall));
         let entry = VersionEntry {
             id: next_id(connection)?,
             key: self.key.clone(),
@@ -117,7 +117,9 @@ impl Segment {
             modified_at: new.modified_at,
             modified_by: new.modified_by,
             revision: new.revision,
-            revision_before,
+            revision_before: before.revision,
+            modified_at_before: before.modified_at,
+            modified_by_before: before.modified_by,
             missed_revisions: new.missed_revisions,
             hash: new.document.as_ref().map(|document| document.hash),
             poll,
@@ -139,14 +141,33 @@ impl Segment {
         Ok(entry)
     }
 
-    /// The latest version's `observed_at` and revision.
-    fn previous(&self, connection: &Connection) -> Result<(Option<UnixMs>, Option<i64>), Fault> {
+    /// What the latest version says, so far.
+    fn previous(&self, connection: &Connection) -> Result<Previous, Fault> {
         let found = connection
-            .prepare_cached("SELECT observed_at, revision FROM versions WHERE segment_id = ?1 AND seq = ?2")?
-            .query_row(params![self.id, self.version], |row| Ok((row.time("observed_at")?, row.get("revision")?)))
+            .prepare_cached(
+                "SELECT observed_at, revision, modified_at, modified_by
+                 FROM versions WHERE segment_id = ?1 AND seq = ?2",
+            )?
+            .query_row(params![self.id, self.version], |row| {
+                Ok(Previous {
+                    observed_at: row.maybe_time("observed_at")?,
+                    revision: row.get("revision")?,
+                    modified_at: row.maybe_time("modified_at")?,
+                    modified_by: row.get("modified_by")?,
+                })
+            })
             .optional()?;
-        Ok(found.map_or((None, None), |(at, revision)| (Some(at), revision)))
+        Ok(found.unwrap_or_default())
     }
+}
+
+/// The version before the one that is written; nothing where that is the first.
+#[derive(Default)]
+struct Previous {
+    observed_at: Option<UnixMs>,
+    revision: Option<i64>,
+    modified_at: Option<UnixMs>,
+    modified_by: Option<String>,
 }
 
 /// The one place that changes a segment's state; `None` where the op cannot follow.

@@ -1,0 +1,106 @@
+//! What a configuration lets one expect: which sources share a budget, and how old each copy may get. The arithmetic is the
+//! schedule's; nothing here is measured.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::budget::{Budget, Terms};
+use crate::clock::Clock;
+use crate::config::{Config, Source};
+use crate::daemon::{Plan, Tracked, own_intervals};
+use crate::model::{Limit, SegmentKey, SourceName};
+use crate::schedule::Schedule;
+
+/// Sources that share one budget, as far as the configuration tells: two places of one key look like two keys.
+#[derive(Debug)]
+pub(super) struct Account<'a> {
+    /// Its sources; never empty.
+    pub(super) sources: Vec<&'a Source>,
+    terms: Terms,
+}
+
+impl Account<'_> {
+    /// The limits that it keeps, scaled by the share.
+    pub(super) fn limits(&self) -> Vec<Limit> {
+        self.terms.scaled()
+    }
+}
+
+/// The accounts of a configuration, in its order.
+pub(super) fn accounts(config: &Config) -> Vec<Account<'_>> {
+    let is_same = |one: &Source, other: &Source| {
+        one.provider == other.provider && one.base_url == other.base_url && one.api_key == other.api_key
+    };
+    let mut accounts: Vec<Account<'_>> = Vec::new();
+    for source in &config.sources {
+        match accounts.iter_mut().find(|account| is_same(account.sources[0], source)) {
+            Some(account) => account.sources.push(source),
+            None => accounts.push(Account { sources: vec![source], terms: terms(source) }),
+        }
+    }
+    accounts
+}
+
+fn terms(source: &Source) -> Terms {
+    Terms {
+        limits: source.limits.clone(),
+        share: source.share,
+        burst: NonZeroU32::new(source.burst).unwrap_or(NonZeroU32::MIN),
+        timeout: source.timeout,
+    }
+}
+
+/// How old the copy of each of these tracked segments may get before it counts as stale: so many times the interval that
+/// the budget allows. A source whose key is refused takes no part in the arithmetic; `uses_list` tells of a source that may
+/// be polled either way whether it is by its list. Segments of sources that the
+/// configuration does not name are left out.
+pub(super) fn allowed_ages(
+    config: &Config,
+    clock: &Clock,
+    tracked: &[&SegmentKey],
+    is_refused: impl Fn(&SourceName) -> bool,
+    uses_list: impl Fn(&SourceName) -> bool,
+) -> HashMap<SegmentKey, Duration> {
+    let mut ages = HashMap::new();
+    for account in accounts(config) {
+        let mut targets = Vec::new();
+        for source in &account.sources {
+            let tracked = tracked_of(source, tracked);
+            targets.extend(plan(source, &tracked, &uses_list).targets(source, &tracked));
+        }
+        let mut schedule = Schedule::new(targets, 0);
+        for source in account.sources.iter().filter(|source| is_refused(&source.name)) {
+            schedule.ask_again(&source.name, clock.now().mono);
+        }
+        let stretch = schedule.stretch(Budget::new(&account.terms, clock.clone(), 0).capacity().steady);
+        for source in &account.sources {
+            let own = own_intervals(source);
+            for key in keys_of(source, tracked) {
+                let interval = match own.get(&key.id) {
+                    Some(own) => own.as_secs_f64() * stretch.promises,
+                    None => source.every.as_secs_f64() * stretch.wishes,
+                };
+                let age = Duration::try_from_secs_f64(interval * source.stale_after).unwrap_or(Duration::MAX);
+                ages.insert(key.clone(), age);
+            }
+        }
+    }
+    ages
+}
+
+/// The way in which the daemon polls a source, as far as the file shows it.
+fn plan(source: &Source, tracked: &[Tracked], uses_list: &impl Fn(&SourceName) -> bool) -> Plan {
+    match Plan::new(source, tracked) {
+        Plan::List { instead: Some(_) } if !uses_list(&source.name) => Plan::Single,
+        plan => plan,
+    }
+}
+
+fn keys_of<'a>(source: &'a Source, keys: &'a [&SegmentKey]) -> impl Iterator<Item = &'a SegmentKey> {
+    keys.iter().copied().filter(|key| key.source == source.name)
+}
+
+fn tracked_of(source: &Source, keys: &[&SegmentKey]) -> Vec<Tracked> {
+    keys_of(source, keys).map(|key| Tracked { key: key.clone(), last: None, failures: 0 }).collect()
+}

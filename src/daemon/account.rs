@@ -13,7 +13,7 @@ use super::report;
 use crate::budget::{Budget, Capacity, Permit};
 use crate::clock::Clock;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
-use crate::poll::{Get, Poller, Roster, Source, Sweep};
+use crate::poll::{Get, Leave, Poller, Roster, Source, Sweep};
 use crate::schedule::{Ended, Failures, Next, Schedule, Work};
 
 /// What an account works on.
@@ -157,29 +157,27 @@ impl Account {
         let (account, give_up) = (Arc::clone(self), crew.give_up.clone());
         crew.tasks.spawn(async move {
             let flight = Flight { account: &account, work: &work, landed: false };
-            // Given up, the flight is dropped with the poll.
-            tokio::select! {
-                () = account.poll(flight, kind, permit) => (),
-                () = give_up.cancelled() => (),
-            }
+            account.poll(flight, kind, Leave { permit, give_up: &give_up }).await;
         });
     }
 
-    async fn poll(&self, flight: Flight<'_>, kind: PollKind, permit: Permit) {
+    async fn poll(&self, flight: Flight<'_>, kind: PollKind, leave: Leave<'_>) {
         let work = flight.work;
         let Some(worker) = self.workers.get(work.source()) else { return };
         match work {
-            Work::Get(key) => self.get(worker, key, flight, kind, permit).await,
-            Work::Sweep(source) => self.sweep(worker, source, flight, kind, permit).await,
+            Work::Get(key) => self.get(worker, key, flight, kind, leave).await,
+            Work::Sweep(source) => self.sweep(worker, source, flight, kind, leave).await,
         }
     }
 
-    async fn get(&self, worker: &Worker, key: &SegmentKey, flight: Flight<'_>, kind: PollKind, permit: Permit) {
+    async fn get(&self, worker: &Worker, key: &SegmentKey, flight: Flight<'_>, kind: PollKind, leave: Leave<'_>) {
         let Some(segment) = self.roster.get(&key.source, &key.id) else { return };
         let work = flight.work;
         let is_unlisted = self.desk().unlisted.contains(key);
-        match self.poller.get(&worker.source, Get { key, segment, kind, is_unlisted }, permit).await {
-            Ok(polled) => {
+        match self.poller.get(&worker.source, Get { key, segment, kind, is_unlisted }, leave).await {
+            // Given up: the flight ends with its drop.
+            Ok(None) => (),
+            Ok(Some(polled)) => {
                 let ended = Ended::from(polled.outcome);
                 let failures = flight.land(ended);
                 report::polled(work, &polled, failures);

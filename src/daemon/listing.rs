@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use super::account::{Account, Flight, Mode, Worker};
 use super::report;
-use crate::budget::Permit;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
-use crate::poll::{Covered, Step, Sweep, Walk};
+use crate::poll::{Covered, Leave, Step, Sweep, Walk};
 use crate::schedule::{Ended, Schedule, Target, Work};
 
 impl Account {
@@ -17,13 +16,15 @@ impl Account {
         source: &SourceName,
         flight: Flight<'_>,
         kind: PollKind,
-        permit: Permit,
+        leave: Leave<'_>,
     ) {
         let work = flight.work;
         let mut sweep = self.desk().sweeps.remove(source).unwrap_or_default();
         let walk = Walk { name: source, roster: &self.roster, all: worker.all, kind };
-        let swept = match self.poller.page(&worker.source, walk, &mut sweep, permit).await {
-            Ok(swept) => swept,
+        let swept = match self.poller.page(&worker.source, walk, &mut sweep, leave).await {
+            // Given up: the flight ends with its drop.
+            Ok(None) => return,
+            Ok(Some(swept)) => swept,
             Err(error) => {
                 // What the page said is lost, and its place in the list with it: the sweep begins anew.
                 report::store_failed(work, &error, flight.land(Ended::Failed));

@@ -22,10 +22,10 @@ use crate::budget::{Budget, Terms, Usage};
 use crate::clock::Clock;
 use crate::config::{Config, Segments, Source as SourceConfig};
 use crate::events::Events;
-use crate::model::{SegmentKey, SourceName, SourceState};
+use crate::model::{SegmentKey, SourceName, SourceState, UnixMs};
 use crate::poll::{Poller, Roster, Source};
 use crate::schedule::Schedule;
-use crate::store::{DeclareSource, Declared, Known, KnownSource, Store};
+use crate::store::{DeclareSource, Declared, Known, KnownSource, Retired, SourceId, Store};
 
 use account::{Account, Crew, Desk, Mode, Worker, dispatch};
 use prepare::{PreparedAccount, longest_timeout};
@@ -219,7 +219,11 @@ async fn account(
     let now = clock.now();
     let is_own = |name: &SourceName| prepared.sources.iter().any(|source| source.config.name == *name);
     let sources: Vec<&KnownSource> = declared.sources.iter().filter(|source| is_own(&source.name)).collect();
-    let budget = budget(&prepared.terms, &sources, store, clock).await?;
+    let retired: Vec<&Retired> = declared.retired.iter().filter(|retired| prepared.may_have_been(retired)).collect();
+    let ids = sources.iter().map(|source| source.id).chain(retired.iter().map(|source| source.id));
+    let held_until = sources.iter().filter_map(|source| source.held_until);
+    let held_until = held_until.chain(retired.iter().filter_map(|source| source.held_until)).max();
+    let budget = budget(&prepared.terms, ids.collect(), held_until, store, clock).await?;
 
     let wanted = once.and_then(|once| once.wanted.as_ref());
     let is_wanted = |key: &SegmentKey| wanted.is_none_or(|wanted| wanted.contains(key));
@@ -271,12 +275,16 @@ fn tracked(known: &Known, now: Instant) -> Tracked {
 }
 
 /// The budget of an account, with what earlier processes spent and were told.
-async fn budget(terms: &Terms, sources: &[&KnownSource], store: &Store, clock: &Clock) -> Result<Budget> {
+async fn budget(
+    terms: &Terms,
+    sources: Vec<SourceId>,
+    held_until: Option<UnixMs>,
+    store: &Store,
+    clock: &Clock,
+) -> Result<Budget> {
     let now = clock.now();
     let budget = Budget::new(terms, clock.clone(), fastrand::u64(..));
-    let ids = sources.iter().map(|source| source.id).collect();
-    budget.remember(store.spent(ids, terms.remembered(), terms.timeout, now).await?);
-    let held_until = sources.iter().filter_map(|source| source.held_until).max();
+    budget.remember(store.spent(sources, terms.remembered(), terms.timeout, now).await?);
     let left = held_until.and_then(|until| u64::try_from(until.since(now.wall)).ok());
     if let Some(left) = left.filter(|left| *left > 0) {
         budget.hold(Duration::from_millis(left));

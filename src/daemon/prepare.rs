@@ -12,6 +12,7 @@ use crate::config::{Config, Source};
 use crate::model::SourceName;
 use crate::provider::{self, Provider};
 use crate::secret::KeyPrint;
+use crate::store::Retired;
 use crate::transport::{Settings, Transport};
 
 /// A configuration whose keys have been read: nothing in it can fail any more.
@@ -93,6 +94,12 @@ fn terms(source: &Source) -> Terms {
 }
 
 impl PreparedAccount {
+    /// Whether a source of the past can have been of this account; the file knows no keys.
+    pub(super) fn may_have_been(&self, retired: &Retired) -> bool {
+        let own = &self.sources[0].config;
+        retired.provider == own.provider && retired.base_url == own.base_url.as_str()
+    }
+
     fn join(&mut self, source: PreparedSource) -> Result<()> {
         let (first, own) = (&self.sources[0].config.name, terms(&source.config));
         let same_but_timeout = Terms { timeout: self.terms.timeout, ..own.clone() };

@@ -6,7 +6,7 @@ use crate::model::{Outcome, SourceState};
 const FAILING_AFTER: u32 = 3;
 
 /// A source's state and what led to it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Health {
     pub(super) state: SourceState,
     failures: u32,
@@ -17,20 +17,20 @@ impl Health {
         Self { state, failures: 0 }
     }
 
-    /// The state after one more outcome:
+    /// Counts one more outcome, and returns the state that follows; it is taken over once it is in the file:
     ///
     /// - any usable answer → ok
     /// - 401, 403 → unauthorized
     /// - 429 → held, unless unauthorized
     /// - several failures in a row → failing, unless unauthorized
     /// - a malformed answer is its segment's trouble and changes nothing
-    pub(super) fn after(self, outcome: Outcome) -> Self {
-        let failures = if outcome == Outcome::Failed { self.failures.saturating_add(1) } else { 0 };
-        let state = match (outcome, self.state) {
+    pub(super) fn observe(&mut self, outcome: Outcome) -> SourceState {
+        self.failures = if outcome == Outcome::Failed { self.failures.saturating_add(1) } else { 0 };
+        match (outcome, self.state) {
             (Outcome::Unauthorized, _) => SourceState::Unauthorized,
             (Outcome::Throttled | Outcome::Failed | Outcome::Malformed, SourceState::Unauthorized) => self.state,
             (Outcome::Throttled, _) => SourceState::Held,
-            (Outcome::Failed, _) if failures >= FAILING_AFTER => SourceState::Failing,
+            (Outcome::Failed, _) if self.failures >= FAILING_AFTER => SourceState::Failing,
             (Outcome::Failed | Outcome::Malformed, _) => self.state,
             (
                 Outcome::Created
@@ -41,8 +41,7 @@ impl Health {
                 | Outcome::NotFound,
                 _,
             ) => SourceState::Ok,
-        };
-        Self { state, failures }
+        }
     }
 }
 
@@ -68,7 +67,7 @@ mod tests {
         ];
         let mut health = Health::new(SourceState::Ok);
         for (at, (outcome, state)) in outcomes.into_iter().enumerate() {
-            health = health.after(outcome);
+            health.state = health.observe(outcome);
             assert_eq!(health.state, state, "{at}: {outcome}");
         }
     }

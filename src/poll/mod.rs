@@ -12,6 +12,8 @@ mod sweep;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::budget::Permit;
 use crate::cache::Cache;
 use crate::clock::{Clock, Now};
@@ -21,7 +23,7 @@ use crate::provider::Provider;
 use crate::store::{
     BeginPoll, Error, FinishPoll, Latest, NewVersion, PollId, SegmentEnd, SegmentId, SourceId, Store, VersionEntry,
 };
-use crate::transport::{Answer, NoAnswer, Transport};
+use crate::transport::{Answer, NoAnswer, Request, Transport};
 
 use health::Health;
 use judge::{Asked, Verdict, Wanted, judge};
@@ -97,9 +99,10 @@ impl Poller {
         Self { cache: Cache::new(store.clone()), store, events, clock }
     }
 
-    /// Asks `source` for one segment and commits what the answer means. Fails only where the store does; then the
-    /// request was not sent, or its answer is lost and its row is closed at the next start.
-    pub async fn get(&self, source: &Source, get: Get<'_>, permit: Permit) -> Result<Polled, Error> {
+    /// Asks `source` for one segment and commits what the answer means; `None` when `leave` was given up before the
+    /// answer. Fails only where the store does; then the request was not sent, or its answer is lost and its row is
+    /// closed at the next start.
+    pub async fn get(&self, source: &Source, get: Get<'_>, leave: Leave<'_>) -> Result<Option<Polled>, Error> {
         let mut latest = self.cache.latest(get.segment).await?;
         // After a delete a validator could turn the way back into "not modified".
         let validator = latest.etag.clone().filter(|_| latest.state == SegmentState::Present);
@@ -107,10 +110,9 @@ impl Poller {
         request.if_none_match.clone_from(&validator);
 
         let begin = BeginPoll { source: source.id, segment: Some(get.segment), kind: get.kind, now: self.clock.now() };
-        let poll = self.store.begin_poll(begin).await?;
-        let answer = source.transport.send(permit, &request).await;
-        let now = self.clock.now();
-
+        let Some(Asking { poll, answer, now }) = self.ask(source, begin, &request, leave).await? else {
+            return Ok(None);
+        };
         let wanted = Wanted { id: &get.key.id, validator: validator.as_deref(), is_unlisted: get.is_unlisted };
         let mut tries = 1;
         loop {
@@ -123,7 +125,7 @@ impl Poller {
                     if next != *latest {
                         self.cache.put(get.segment, Arc::new(next)).await;
                     }
-                    return Ok(polled);
+                    return Ok(Some(polled));
                 }
                 // A page of a list brought a version of it meanwhile.
                 Err(Error::Conflict { .. }) if tries < TRIES => {
@@ -133,6 +135,36 @@ impl Poller {
             }
             tries += 1;
         }
+    }
+
+    /// Sends one request, its row first. `None` when it was given up: then the row is closed, and tells nothing.
+    async fn ask(
+        &self,
+        source: &Source,
+        begin: BeginPoll,
+        request: &Request,
+        leave: Leave<'_>,
+    ) -> Result<Option<Asking>, Error> {
+        let poll = self.store.begin_poll(begin).await?;
+        let answer = leave.give_up.run_until_cancelled(source.transport.send(leave.permit, request)).await;
+        let now = self.clock.now();
+        if let Some(answer) = answer {
+            return Ok(Some(Asking { poll, answer, now }));
+        }
+        let finish = FinishPoll {
+            poll,
+            now,
+            outcome: Outcome::Failed,
+            http_status: None,
+            bytes: None,
+            usage: None,
+            error: Some("interrupted".to_owned()),
+            segments: Vec::new(),
+            source_state: None,
+            held_until: None,
+        };
+        self.store.finish_poll(finish).await?;
+        Ok(None)
     }
 
     /// Commits the end of a poll and announces what it brought.
@@ -145,8 +177,7 @@ impl Poller {
     ) -> Result<Polled, Error> {
         let Ended { poll, now, outcome, error, usage } = ended;
         let answer = answer.as_ref().ok();
-        let (before, health) = source.after(outcome);
-        let source_state = (health.state != before).then_some(health.state);
+        let source_state = source.observe(outcome);
         let finish = FinishPoll {
             poll,
             now,
@@ -161,12 +192,30 @@ impl Poller {
             held_until: answer.and_then(|answer| answer.hold).map(|hold| now.wall.plus(hold)),
         };
         let committed: Vec<_> = self.store.finish_poll(finish).await?.into_iter().map(Arc::new).collect();
-        *source.health() = health;
+        if let Some(state) = source_state {
+            source.health().state = state;
+        }
         for version in &committed {
             self.events.announce(Arc::clone(version));
         }
         Ok(Polled { outcome, error, source_state, committed })
     }
+}
+
+/// The right to send one request, and when to give it up.
+#[derive(Debug)]
+pub struct Leave<'a> {
+    /// Spent by the request.
+    pub permit: Permit,
+    /// Cancelled when nobody waits for the answer any more.
+    pub give_up: &'a CancellationToken,
+}
+
+/// A request that was sent, and what came back.
+struct Asking {
+    poll: PollId,
+    answer: Result<Answer, NoAnswer>,
+    now: Now,
 }
 
 /// How a poll ended, before it is committed.
@@ -203,10 +252,11 @@ impl Source {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its state before and after one more outcome.
-    fn after(&self, outcome: Outcome) -> (SourceState, Health) {
-        let health = *self.health();
-        (health.state, health.after(outcome))
+    /// The state that follows one more outcome, if it is another one.
+    fn observe(&self, outcome: Outcome) -> Option<SourceState> {
+        let mut health = self.health();
+        let state = health.observe(outcome);
+        (state != health.state).then_some(state)
     }
 }
 

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::judge::{Asked, Refusal, compare, judge_page};
-use super::{Ended, Poller, Roster, Source, Step, Sweep, TRIES, after};
-use crate::budget::Permit;
+use super::{Asking, Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES, after};
 use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
 use crate::poll::Polled;
 use crate::provider::{Found, Listed};
@@ -54,26 +53,26 @@ struct Item {
 }
 
 impl Poller {
-    /// Asks `source` for the next page of `sweep` and commits what it tells about the tracked segments. Fails only where
-    /// the store does, as [`Poller::get`].
+    /// Asks `source` for the next page of `sweep` and commits what it tells about the tracked segments; `None` when
+    /// `leave` was given up before the answer. Fails only where the store does, as [`Poller::get`].
     pub async fn page(
         &self,
         source: &Source,
         walk: Walk<'_>,
         sweep: &mut Sweep,
-        permit: Permit,
-    ) -> Result<Swept, Error> {
+        leave: Leave<'_>,
+    ) -> Result<Option<Swept>, Error> {
         let begin = BeginPoll { source: source.id, segment: None, kind: walk.kind, now: self.clock.now() };
-        let poll = self.store.begin_poll(begin).await?;
-        let answer = source.transport.send(permit, &source.provider.list(sweep.page())).await;
-        let now = self.clock.now();
-
+        let request = source.provider.list(sweep.page());
+        let Some(Asking { poll, answer, now }) = self.ask(source, begin, &request, leave).await? else {
+            return Ok(None);
+        };
         let listed = match judge_page(&answer, source.asked()) {
             Ok(listed) => listed,
             Err(Refusal { outcome, error }) => {
                 let ended = Ended { poll, now, outcome, error: Some(error), usage: None };
                 let polled = self.finish(source, &answer, ended, Vec::new()).await?;
-                return Ok(Swept { polled, covered: Vec::new(), step: None });
+                return Ok(Some(Swept { polled, covered: Vec::new(), step: None }));
             }
         };
         let step = sweep.take(&listed);
@@ -91,7 +90,7 @@ impl Poller {
             match self.finish(source, &answer, ended, ends.clone()).await {
                 Ok(polled) => {
                     let covered = self.remember(&items, &ends).await;
-                    return Ok(Swept { polled, covered, step: Some(step) });
+                    return Ok(Some(Swept { polled, covered, step: Some(step) }));
                 }
                 // A single request brought a version of one of them meanwhile.
                 Err(Error::Conflict { .. }) if tries < TRIES => self.look_again(&mut items).await?,

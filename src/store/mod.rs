@@ -20,7 +20,7 @@ pub use error::{Error, OpenError};
 pub use file::Holder;
 pub use read::{At, FreshnessRow, LogFilter, Reader, Scope, SourceRow, StoredVersion, Tally};
 pub use write::{
-    BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, SegmentEnd, Store,
+    BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, Retired, SegmentEnd, Store,
     StoredDocument,
 };
 

@@ -32,6 +32,8 @@ pub struct DeclareSource {
 pub struct Declared {
     /// The declared sources, in the order given.
     pub sources: Vec<KnownSource>,
+    /// The other sources of the file, declared once.
+    pub retired: Vec<Retired>,
     /// Every tracked segment.
     pub segments: Vec<Known>,
 }
@@ -46,6 +48,20 @@ pub struct KnownSource {
     /// How its last requests went, perhaps in an earlier process.
     pub state: SourceState,
     /// Until when its provider asked not to be asked, perhaps in an earlier process.
+    pub held_until: Option<UnixMs>,
+}
+
+/// A source that is no longer declared. It may live on under another name: what it sent counts for every account that
+/// it may have been of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// Its row.
+    pub id: SourceId,
+    /// The provider's word.
+    pub provider: String,
+    /// Where its requests went.
+    pub base_url: String,
+    /// Until when its provider asked not to be asked.
     pub held_until: Option<UnixMs>,
 }
 
@@ -89,7 +105,8 @@ const TRACK: &str = "
 
 fn declare(connection: &Connection, sources: &[DeclareSource], now: Now) -> Result<Declared, Fault> {
     connection.execute("UPDATE segments SET tracked = 0 WHERE tracked = 1", [])?;
-    let sources = sources.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
+    let sources: Vec<_> = sources.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
+    let retired = retired(connection, &sources)?;
     let mut statement = connection.prepare(
         "SELECT s.id, src.name AS source, s.key, s.last_checked_at, s.checked_boot_ms, s.failures
          FROM segments AS s
@@ -98,7 +115,7 @@ fn declare(connection: &Connection, sources: &[DeclareSource], now: Now) -> Resu
          ORDER BY s.id",
     )?;
     let segments = statement.query_map([], |row| known(row, now))?.collect::<Result<_, _>>()?;
-    Ok(Declared { sources, segments })
+    Ok(Declared { sources, retired, segments })
 }
 
 fn upsert(connection: &Connection, source: &DeclareSource, now: Now) -> Result<KnownSource, Fault> {
@@ -126,6 +143,18 @@ fn upsert(connection: &Connection, source: &DeclareSource, now: Now) -> Result<K
         track.query_row(params![known.id, key], |_| Ok(()))?;
     }
     Ok(known)
+}
+
+fn retired(connection: &Connection, declared: &[KnownSource]) -> rusqlite::Result<Vec<Retired>> {
+    let mut statement = connection.prepare("SELECT id, provider, base_url, held_until FROM sources ORDER BY id")?;
+    let all = statement.query_map([], |row| {
+        let held_until = row.maybe_time("held_until")?;
+        Ok(Retired { id: row.get("id")?, provider: row.get("provider")?, base_url: row.get("base_url")?, held_until })
+    })?;
+    let is_other = |found: &rusqlite::Result<Retired>| {
+        found.as_ref().map_or(true, |found| declared.iter().all(|source| source.id != found.id))
+    };
+    all.filter(is_other).collect()
 }
 
 fn known(row: &Row<'_>, now: Now) -> rusqlite::Result<Known> {

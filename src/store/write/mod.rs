@@ -11,7 +11,7 @@ mod poll;
 mod queue;
 mod version;
 
-pub use declare::{DeclareSource, Declared, Known, KnownSource};
+pub use declare::{DeclareSource, Declared, Known, KnownSource, Retired};
 pub use finish::{FinishPoll, SegmentEnd};
 pub use keep::Latest;
 pub use poll::BeginPoll;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{BOTH, Bench, ID, key, put, unlimited};
 use segsync::clock::{Clock, Source};
-use segsync::daemon::{self, Wiring};
+use segsync::daemon::{self, Prepared, Wiring};
 use segsync::events::Events;
 use segsync::model::UnixMs;
 use segsync::simulator::{Arrival, Fault, Limit, On, Provider, Settings, Times};
@@ -391,4 +391,24 @@ async fn a_wall_clock_that_is_set_upsets_neither_history_nor_ledger() {
     assert_eq!(bench.simulator.violations(), 0);
     assert_eq!(bench.count("SELECT count(DISTINCT observed_at) FROM versions WHERE segment_id = 1"), 2);
     assert_eq!(bench.row_of(Provider::Statsig, ID).version, 6);
+}
+
+/// The requests of a source that a pass leaves out count for the account that both may share.
+#[tokio::test]
+async fn a_pass_over_one_source_counts_what_the_others_of_its_account_sent() {
+    let mut bench = statsig_only(unlimited(), &["a", "b", "c"]).await;
+    bench.written.source = "limits = [{ requests = 3, per = \"10m\" }]\nburst = 100".to_owned();
+    bench.pass().await;
+    let twin = format!(
+        "\n[[source]]\nname = \"twin\"\nprovider = \"statsig\"\nbase_url = {:?}\napi_key = {{ file = {:?} }}\nfetch = \"each\"\nsegments = [\"a\"]\n{}",
+        bench.simulator.base_url(Provider::Statsig),
+        bench.folder.path().join("statsig.key"),
+        bench.written.source
+    );
+    bench.written.poll.push_str(&twin);
+    let over = CancellationToken::new();
+    over.cancel();
+    let prepared = Prepared::of_sources(bench.config(), &bench.clock, |name| name.as_str() == "twin").unwrap();
+    let pass = daemon::pass(prepared, None, &bench.clock, &over, |_, _| ()).await.unwrap();
+    assert_eq!(pass.usage[0].1.used[0].1, 3, "nothing is left for the twin");
 }

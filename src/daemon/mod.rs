@@ -3,32 +3,33 @@
 //! The only room that spawns tasks. Signals, the service manager and terminals belong to the verbs.
 
 mod account;
+mod build;
 mod listing;
 mod plan;
 mod prepare;
 mod report;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::budget::{Budget, Terms, Usage};
+use crate::budget::Usage;
 use crate::clock::Clock;
 use crate::config::{Config, Segments, Source as SourceConfig};
 use crate::events::Events;
-use crate::model::{SegmentKey, SourceName, SourceState, UnixMs};
-use crate::poll::{Poller, Roster, Source};
-use crate::schedule::Schedule;
-use crate::store::{DeclareSource, Declared, Known, KnownSource, Retired, SourceId, Store};
+use crate::model::{SegmentKey, SourceName};
+use crate::poll::Poller;
+use crate::store::{DeclareSource, Store};
 
-use account::{Account, Crew, Desk, Mode, Worker, dispatch};
-use prepare::{PreparedAccount, longest_timeout};
+use account::{Account, Crew, dispatch};
+use build::{Site, others};
+use prepare::longest_timeout;
 
 pub use account::Ending;
 pub use plan::{Plan, Tracked, own_intervals};
@@ -156,9 +157,11 @@ impl Engine {
         once: Option<Once>,
     ) -> Result<Self> {
         let declared = store.declare(declarations(&prepared.config), clock.now()).await?;
+        let site = Site { declared: &declared, poller, store, clock, once: once.as_ref() };
+        let others = others(&prepared, &declared);
         let (mut accounts, crew) = (Vec::new(), Crew::default());
         for prepared in prepared.accounts {
-            let account = Arc::new(account(prepared, &declared, poller, store, clock, once.as_ref()).await?);
+            let account = Arc::new(site.account(prepared, &others).await?);
             crew.tasks.spawn(dispatch(Arc::clone(&account), crew.clone()));
             accounts.push(account);
         }
@@ -205,91 +208,6 @@ fn declarations(config: &Config) -> Vec<DeclareSource> {
         all: matches!(source.segments, Segments::All { .. }),
     };
     config.sources.iter().map(declare).collect()
-}
-
-/// One account: its budget with what was spent before, its schedule as the file knows it.
-async fn account(
-    prepared: PreparedAccount,
-    declared: &Declared,
-    poller: &Poller,
-    store: &Store,
-    clock: &Clock,
-    once: Option<&Once>,
-) -> Result<Account> {
-    let now = clock.now();
-    let is_own = |name: &SourceName| prepared.sources.iter().any(|source| source.config.name == *name);
-    let sources: Vec<&KnownSource> = declared.sources.iter().filter(|source| is_own(&source.name)).collect();
-    let retired: Vec<&Retired> = declared.retired.iter().filter(|retired| prepared.may_have_been(retired)).collect();
-    let ids = sources.iter().map(|source| source.id).chain(retired.iter().map(|source| source.id));
-    let held_until = sources.iter().filter_map(|source| source.held_until);
-    let held_until = held_until.chain(retired.iter().filter_map(|source| source.held_until)).max();
-    let budget = budget(&prepared.terms, ids.collect(), held_until, store, clock).await?;
-
-    let wanted = once.and_then(|once| once.wanted.as_ref());
-    let is_wanted = |key: &SegmentKey| wanted.is_none_or(|wanted| wanted.contains(key));
-    let roster = Roster::default();
-    let (mut targets, mut workers) = (Vec::new(), HashMap::new());
-    for source in prepared.sources {
-        let Some(known) = sources.iter().find(|known| known.name == source.config.name) else { continue };
-        let name = &source.config.name;
-        let segments = declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key));
-        let tracked: Vec<Tracked> = segments.clone().map(|known| tracked(known, now.mono)).collect();
-        segments.for_each(|known| roster.add(&known.key, known.id));
-        // Segments that the caller named are asked for by themselves.
-        let plan = if wanted.is_some() { Plan::Single } else { Plan::new(&source.config, &tracked) };
-        let is_once = once.is_some();
-        targets.extend(if is_once {
-            plan.once(&source.config, &tracked)
-        } else {
-            plan.targets(&source.config, &tracked)
-        });
-        let ignore = source.config.ignore.clone();
-        let worker = Worker {
-            source: Source::new(known.id, source.provider, source.transport, ignore, known.state),
-            concurrency: usize::from(source.config.concurrency),
-            every: source.config.every,
-            all: matches!(source.config.segments, Segments::All { .. }),
-            instead: plan.instead(),
-        };
-        workers.insert(source.config.name, worker);
-    }
-    let mut schedule = Schedule::new(targets, fastrand::u64(..));
-    for source in sources.iter().filter(|source| source.state == SourceState::Unauthorized) {
-        schedule.ask_again(&source.name, now.mono);
-    }
-    Ok(Account {
-        budget,
-        poller: poller.clone(),
-        clock: clock.clone(),
-        workers,
-        roster,
-        desk: Mutex::new(Desk::new(schedule)),
-        changed: Notify::new(),
-        mode: once.map_or(Mode::Forever, |once| Mode::Once(once.endings.clone())),
-    })
-}
-
-fn tracked(known: &Known, now: Instant) -> Tracked {
-    let last = known.checked_ago.and_then(|ago| now.checked_sub(ago));
-    Tracked { key: known.key.clone(), last, failures: known.failures }
-}
-
-/// The budget of an account, with what earlier processes spent and were told.
-async fn budget(
-    terms: &Terms,
-    sources: Vec<SourceId>,
-    held_until: Option<UnixMs>,
-    store: &Store,
-    clock: &Clock,
-) -> Result<Budget> {
-    let now = clock.now();
-    let budget = Budget::new(terms, clock.clone(), fastrand::u64(..));
-    budget.remember(store.spent(sources, terms.remembered(), terms.timeout, now).await?);
-    let left = held_until.and_then(|until| u64::try_from(until.since(now.wall)).ok());
-    if let Some(left) = left.filter(|left| *left > 0) {
-        budget.hold(Duration::from_millis(left));
-    }
-    Ok(budget)
 }
 
 /// How long rows of `polls` stay: never shorter than a budget remembers them.

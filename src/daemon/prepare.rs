@@ -12,7 +12,6 @@ use crate::config::{Config, Source};
 use crate::model::SourceName;
 use crate::provider::{self, Provider};
 use crate::secret::KeyPrint;
-use crate::store::Retired;
 use crate::transport::{Settings, Transport};
 
 /// A configuration whose keys have been read: nothing in it can fail any more.
@@ -94,10 +93,10 @@ fn terms(source: &Source) -> Terms {
 }
 
 impl PreparedAccount {
-    /// Whether a source of the past can have been of this account; the file knows no keys.
-    pub(super) fn may_have_been(&self, retired: &Retired) -> bool {
+    /// Whether a source that is not among its own can be of this account, as far as can be told without its key.
+    pub(super) fn may_include(&self, provider: &str, base_url: &str) -> bool {
         let own = &self.sources[0].config;
-        retired.provider == own.provider && retired.base_url == own.base_url.as_str()
+        provider == own.provider && base_url == own.base_url.as_str()
     }
 
     fn join(&mut self, source: PreparedSource) -> Result<()> {

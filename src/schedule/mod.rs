@@ -5,6 +5,7 @@
 //! all stretch by one factor and go out at an even pace, so that the long window never runs dry in the middle of a cycle.
 
 mod backoff;
+mod division;
 mod queue;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,17 +16,13 @@ use tokio::time::Instant;
 use crate::budget::Capacity;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
 
+use division::{Division, stretched};
 use queue::{Queue, Waiting};
+
+pub use division::Stretch;
 
 /// How often a source whose key is refused is asked again.
 pub const PROBE_EVERY: Duration = Duration::from_secs(5 * 60);
-
-/// Share of the capacity that promises may take at most while there are wishes, so that these do not starve.
-const MOST_FOR_PROMISES: f64 = 0.95;
-
-/// A window that began with a burst leaves less than the steady rate. Of that a little is kept back at first, so that
-/// the cycle that ends with the window is no longer than those after it.
-const BEHIND: f64 = 0.98;
 
 /// When to look again where no instant is known at which more capacity is there.
 const RETRY: Duration = Duration::from_millis(100);
@@ -124,15 +121,6 @@ pub struct Failures {
     pub after: u32,
 }
 
-/// How the wishes and promises of an account stretch now: 1 when everything fits.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stretch {
-    /// Factor on the intervals of sources.
-    pub wishes: f64,
-    /// Factor on the segments' own intervals.
-    pub promises: f64,
-}
-
 /// Segments that share one fate: same source, same kind of interval, same interval.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
@@ -164,17 +152,6 @@ pub struct Schedule {
     /// How many were ever added: the order of those never done.
     added: usize,
     random: fastrand::Rng,
-}
-
-/// How the capacity divides at one moment.
-struct Division {
-    /// Requests per second left for the wishes.
-    wish_rate: f64,
-    /// Whether one more wish leaves enough of the window to the promises.
-    may_wish: bool,
-    /// What the wishes would take.
-    wish_demand: f64,
-    stretch: Stretch,
 }
 
 impl Schedule {
@@ -335,25 +312,12 @@ impl Schedule {
 
     /// Divides what the account can send between promises and wishes.
     fn divide(&self, capacity: Capacity) -> Division {
-        let Capacity { steady, even, even_after, .. } = capacity;
         let demand = |promise| {
             let of = self.groups.iter().filter(|(group, _)| group.promise == promise);
             let of = of.filter(|(group, _)| !self.refused.contains_key(&group.source));
             of.map(|(group, queue)| queue.requests as f64 / group.every.as_secs_f64()).sum::<f64>()
         };
-        let (promise_demand, wish_demand) = (demand(true), demand(false));
-        let most = if wish_demand > 0.0 { steady * MOST_FOR_PROMISES } else { steady };
-        let promises = (promise_demand / most).max(1.0);
-        let promised = promise_demand / promises;
-        let even = if even < steady * BEHIND { even * BEHIND } else { even };
-        let (wish_rate, may_wish) = if promises > 1.0 {
-            // While the promises themselves stretch, the wishes keep their small share even where the window is tight.
-            ((even - promised).max(steady - promised), true)
-        } else {
-            (even - promised, even > promised && even_after >= promised)
-        };
-        let wishes = if wish_demand > wish_rate && wish_rate > 0.0 { wish_demand / wish_rate } else { 1.0 };
-        Division { wish_rate, may_wish, wish_demand, stretch: Stretch { wishes, promises } }
+        Division::of(capacity, demand(true), demand(false))
     }
 
     /// The factors by which intervals stretch in the long run, at `steady` requests per second.
@@ -468,23 +432,6 @@ struct Heads<'a> {
     new: Option<&'a Work>,
     checked: Option<Head<'a>>,
     backoff: Option<Head<'a>>,
-}
-
-impl Division {
-    fn is_short(&self) -> bool {
-        self.wish_demand > self.wish_rate
-    }
-
-    /// Time between two wishes that keeps their pace even.
-    fn spacing(&self) -> Duration {
-        stretched(Duration::from_secs(1), 1.0 / self.wish_rate)
-    }
-}
-
-/// `every` times `factor`, at most a year.
-fn stretched(every: Duration, factor: f64) -> Duration {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    Duration::try_from_secs_f64(every.as_secs_f64() * factor).unwrap_or(YEAR).min(YEAR)
 }
 
 #[cfg(test)]

@@ -751,6 +751,49 @@ async fn status_takes_the_stretch_into_account() {
     assert_eq!(json["segments"][0]["stale_after_seconds"], json!(3600));
 }
 
+#[tokio::test]
+async fn status_tells_what_each_account_waits_for() {
+    let sources: &[(&str, &str, &[&str])] = &[("web", "statsig", &["a", "b"]), ("crm", "octave", &["sg"])];
+    let file = Fixture::new(ago("2h"), sources).await;
+    configuration(&file, sources, "1m", "[{ requests = 2, per = \"10m\" }]");
+    let hold = |source: &str, kept: UnixMs| {
+        let (source, segment) = (file.sources[&SourceName::new(source)], None);
+        let store = file.store.clone();
+        async move {
+            let begin = BeginPoll { source, segment, kind: PollKind::Sweep, now: now(ago("1m")) };
+            let poll = store.begin_poll(begin).await.expect("begun");
+            let end = FinishPoll {
+                poll,
+                now: now(ago("1m")),
+                outcome: Outcome::Throttled,
+                http_status: Some(429),
+                bytes: None,
+                usage: None,
+                error: Some("HTTP 429, too many requests".to_owned()),
+                segments: Vec::new(),
+                source_state: Some((SourceState::Held, Some("HTTP 429, too many requests".to_owned()))),
+                held_until: Some(kept),
+            };
+            store.finish_poll(end).await.expect("finished");
+        }
+    };
+    // One hold goes on for 3.5 minutes, the other is over.
+    let until = Clock::system().now().wall.plus(Duration::from_secs(210));
+    hold("web", until).await;
+    hold("crm", ago("10s")).await;
+    let text = file.run(&["status"]).out;
+    // One request in ten minutes for each account. Two segments that wish for one a minute stretch 20 times by themselves;
+    // the list of two is one page.
+    let line =
+        |source: &str| text.lines().find(|line| line.starts_with(&format!("requests of {source}"))).expect("a line");
+    assert_eq!(line("web"), "requests of web: 1/1 in 10m; held for another 3 min; intervals stretched 10.00 times");
+    assert_eq!(line("crm"), "requests of crm: 1/1 in 10m; intervals stretched 10.00 times");
+    let json = parse(&file.run(&["status", "--format", "json"]).out).expect("JSON");
+    assert_eq!((&json["budgets"][0]["held_until"], &json["budgets"][1]["held_until"]), (&json!(until), &Value::Null));
+    assert_eq!(json["budgets"][0]["stretch"]["promises"].as_f64(), Some(1.0));
+    assert!(json["budgets"][0]["stretch"]["wishes"].as_f64().is_some_and(|times| (times - 10.0).abs() < 1e-6));
+}
+
 #[test]
 fn a_missing_file_is_told_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -766,7 +809,8 @@ fn a_missing_file_is_told_in_one_line() {
 
 #[test]
 fn every_help_has_examples() {
-    let verbs: [&[&str]; 8] = [&[], &["log"], &["show"], &["status"], &["run"], &["sync"], &["config"], &["demo"]];
+    let verbs: [&[&str]; 9] =
+        [&[], &["log"], &["show"], &["status"], &["plan"], &["run"], &["sync"], &["config"], &["demo"]];
     for verb in verbs {
         let output = Command::cargo_bin("segsync").expect("built").args(verb).arg("--help").output().expect("ran");
         let text = String::from_utf8(output.stdout).expect("UTF-8");

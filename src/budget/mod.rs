@@ -66,6 +66,13 @@ pub struct Capacity {
     pub changes_at: Option<Instant>,
 }
 
+impl Capacity {
+    /// That of an account whose requests were always evenly spaced, at `rate` per second.
+    pub fn steadily(rate: f64) -> Self {
+        Self { steady: rate, even: rate, even_after: rate, changes_at: None }
+    }
+}
+
 /// What an account has used, for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usage {

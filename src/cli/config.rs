@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Context, Exit, safe};
+use super::{Context, Exit, Outlook, complain, safe};
 use crate::config::EXAMPLE;
 use crate::daemon::Prepared;
 
 const EXAMPLES: &str = "\
 Examples:
   segsync config example > segsync.toml     start a configuration
-  segsync config check                      every problem in one line each; exit 2 if there is one
+  segsync config check                      every problem in one line each; exit 2 if there is one. Intervals that the
+                                            budget does not allow are warnings: `segsync plan` tells more
   segsync config check --keys               read the API keys, too
   segsync config show                       every default filled in; keys are named, never shown";
 
@@ -47,6 +48,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
             let path = file.clone().map_or_else(|| context.config_path(), Ok)?;
             let config = context.load_config_at(&path)?;
             let sources = config.sources.len();
+            for warning in Outlook::new(&config).warnings() {
+                complain(&format!("segsync: warning: {}", safe(warning)));
+            }
             if *keys {
                 super::prepare(config, &context.clock, Prepared::new)?;
             }

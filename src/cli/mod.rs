@@ -7,7 +7,9 @@ mod demo;
 mod expected;
 mod input;
 mod log;
+mod outlook;
 mod output;
+mod plan;
 mod render;
 mod run;
 mod show;
@@ -30,8 +32,9 @@ use crate::provider;
 use crate::store::{self, Reader};
 
 // What the verbs share; they do not import one another.
-use expected::{accounts, allowed_ages};
+use expected::{Account, accounts, allowed_ages, forecasts, way};
 use input::{Named, Time, named, segment_in};
+use outlook::{AccountOutlook, Outlook, Row};
 use output::{Output, columns, complain, csv_row, exact, is_terminal, safe, safe_json, span};
 use render::{Detail, block, line, pretty};
 
@@ -51,6 +54,7 @@ Examples:
   segsync demo                              see it at work against simulated providers; needs no keys
   segsync config example > segsync.toml     start a configuration
   segsync config check                      check it
+  segsync plan                              what its budgets allow, and how old each copy gets
   segsync sync                              poll every segment once
   segsync run                               keep them fresh
   segsync log --since 2h                    who changed what in the last two hours
@@ -123,6 +127,7 @@ enum Verb {
     Log(log::Args),
     Show(show::Args),
     Status(status::Args),
+    Plan(plan::Args),
     Config(config::Args),
     Demo(demo::Args),
 }
@@ -166,6 +171,7 @@ pub fn main() -> ExitCode {
         Verb::Log(args) => log::run(&context, &args),
         Verb::Show(args) => show::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
+        Verb::Plan(args) => plan::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Demo(args) => demo::run(&context, &args),
     };

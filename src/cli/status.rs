@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Context, Exit, Format, accounts, allowed_ages, columns, csv_row, safe, safe_json, span};
+use super::{Account, Context, Exit, Format, allowed_ages, columns, csv_row, forecasts, safe, safe_json, span};
 use crate::config::{Config, Segments};
 use crate::model::{Limit, SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
+use crate::schedule::{Forecast, Stretch};
 use crate::store::{FreshnessRow, Holder, Reader, SourceRow};
 
 /// How many segments with troubles are listed for people.
@@ -79,6 +80,10 @@ struct Segment {
 struct BudgetUse {
     sources: Vec<SourceName>,
     used: Vec<(Limit, u64)>,
+    /// Until when nothing is sent, as the provider asked.
+    held_until: Option<UnixMs>,
+    /// By how much the intervals stretch.
+    stretch: Stretch,
 }
 
 impl Status {
@@ -99,9 +104,9 @@ impl Status {
             }
         }
         let uses_list = |name: &SourceName| by_list.contains(name);
-        let allowed = config
-            .map_or_else(HashMap::new, |config| allowed_ages(config, &context.clock, &tracked, is_refused, uses_list));
-        let budgets = config.map_or_else(|| Ok(Vec::new()), |config| budgets(reader, config, &sources, now))?;
+        let forecasts = config.map_or_else(Vec::new, |config| forecasts(config, &tracked, is_refused, uses_list));
+        let allowed = allowed_ages(&forecasts, &tracked);
+        let budgets = budgets(reader, &forecasts, &sources, now)?;
         let not_taken_up = config.map(|config| missing(config, &rows));
         let segment = |row: FreshnessRow| {
             let age = row.last_checked_at.map(|at| age(at, now));
@@ -200,7 +205,10 @@ impl Status {
             let names: Vec<&str> = budget.sources.iter().map(SourceName::as_str).collect();
             let used: Vec<String> = budget.used.iter().map(|(limit, used)| spent(*limit, *used)).collect();
             let used = if used.is_empty() { "no limits".to_owned() } else { used.join(", ") };
-            format!("requests of {}: {used}", names.join(", "))
+            let left = budget.held_until.map(|until| age(self.now, until));
+            let held = left.map(|left| format!("; held for another {}", span(left))).unwrap_or_default();
+            let stretch = if budget.stretch.is_none() { String::new() } else { format!("; {}", budget.stretch) };
+            format!("requests of {}: {used}{held}{stretch}", names.join(", "))
         };
         self.sources.iter().filter_map(trouble).chain(self.budgets.iter().map(budget)).collect()
     }
@@ -241,7 +249,10 @@ impl Status {
         };
         let budget = |budget: &BudgetUse| {
             let used = budget.used.iter().map(|(limit, used)| json!({"limit": limit, "used": used}));
-            json!({"sources": budget.sources, "limits": used.collect::<Vec<_>>()})
+            json!({
+                "sources": budget.sources, "limits": used.collect::<Vec<_>>(), "held_until": budget.held_until,
+                "stretch": {"wishes": budget.stretch.wishes, "promises": budget.stretch.promises},
+            })
         };
         let is_known = self.not_taken_up.is_some();
         let stale = self.segments.iter().filter(|segment| segment.is_stale).count();
@@ -357,19 +368,26 @@ fn spent(limit: Limit, used: u64) -> String {
     format!("{used}/{} in {}", limit.requests, humantime::format_duration(limit.per))
 }
 
-fn budgets(reader: &Reader, config: &Config, sources: &[SourceRow], now: UnixMs) -> Result<Vec<BudgetUse>> {
+fn budgets(
+    reader: &Reader,
+    forecasts: &[(Account<'_>, Forecast)],
+    sources: &[SourceRow],
+    now: UnixMs,
+) -> Result<Vec<BudgetUse>> {
     let mut budgets = Vec::new();
-    for account in accounts(config) {
-        let names: Vec<SourceName> = account.sources.iter().map(|source| source.name.clone()).collect();
+    for (account, forecast) in forecasts {
+        let names = account.names();
+        let own = || sources.iter().filter(|source| names.contains(&source.name));
         let mut used = Vec::new();
         for limit in account.limits() {
             let mut requests = 0;
-            for source in sources.iter().filter(|source| names.contains(&source.name)) {
+            for source in own() {
                 requests += reader.requests_since(source.id, now.minus(limit.per))?;
             }
             used.push((limit, requests));
         }
-        budgets.push(BudgetUse { sources: names, used });
+        let held_until = own().filter_map(|source| source.held_until).filter(|until| *until > now).max();
+        budgets.push(BudgetUse { used, held_until, stretch: forecast.stretch, sources: names });
     }
     Ok(budgets)
 }

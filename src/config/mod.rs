@@ -23,12 +23,13 @@ use crate::model::{self, Fetch, Limit, LogFormat, LogLevel, ProviderEntry, Sourc
 pub use key::{KeyError, KeyRef};
 pub use problem::{Problem, Problems};
 pub use section::{PLACES, Place};
+pub use value::show_duration;
 
 // What the rooms in this folder share; they do not import one another.
 use problem::Sink;
 use section::{API_KEY, Field, LIMIT, LOG, POLL, ROOT, SEGMENT, SOURCE, STORE, Section};
 use value::{BASE_URL, DURATION, MULTIPLE, SIZE, SOURCE_NAME, base_url, bytes, duration, multiple, quote, size};
-use value::{show_duration, show_size, source_name};
+use value::{show_size, source_name};
 
 /// The commented example for operators, as it stands in the repository.
 pub const EXAMPLE: &str = include_str!("../../config.example.toml");

@@ -42,8 +42,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The shortest text that [`duration`] reads back: `1h30m`.
-pub(super) fn show_duration(duration: Duration) -> String {
+/// The shortest text that a configuration reads back as this whole number of milliseconds: `1h30m`.
+pub fn show_duration(duration: Duration) -> String {
     let mut left = duration.as_millis();
     let mut text = String::new();
     for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {

@@ -129,6 +129,13 @@ impl Account {
         self.clock.now().mono
     }
 
+    /// The names of its sources, sorted.
+    pub(super) fn names(&self) -> Vec<SourceName> {
+        let mut names: Vec<SourceName> = self.workers.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
         // Every method leaves the desk whole.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)

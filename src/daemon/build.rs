@@ -12,12 +12,13 @@ use super::Once;
 use super::account::{Account, Desk, Mode, Worker};
 use super::plan::{Plan, Tracked};
 use super::prepare::{Prepared, PreparedAccount};
+use super::report;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Segments;
 use crate::model::{SegmentKey, SourceName, SourceState, UnixMs};
 use crate::poll::{Poller, Roster, Source};
-use crate::schedule::Schedule;
+use crate::schedule::{Forecast, Schedule};
 use crate::store::{Declared, Known, KnownSource, SourceId, Store};
 
 /// What every account is built from.
@@ -93,6 +94,9 @@ impl Site<'_> {
                 instead: plan.instead(),
             };
             workers.insert(source.config.name, worker);
+        }
+        if self.once.is_none() {
+            report::too_much(&Forecast::new(&targets, &prepared.terms), &targets);
         }
         let mut schedule = Schedule::new(targets, fastrand::u64(..));
         for source in sources.iter().filter(|source| source.state == SourceState::Unauthorized) {

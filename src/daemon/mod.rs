@@ -32,11 +32,13 @@ use build::{Site, others};
 use prepare::longest_timeout;
 
 pub use account::Ending;
-pub use plan::{Plan, Tracked, own_intervals};
+pub use plan::{Plan, Tracked, own_intervals, pages};
 pub use prepare::Prepared;
 
 /// How long requests in flight may take to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often the log tells what each account has used.
+const TELL_EVERY: Duration = Duration::from_secs(900);
 /// How often old rows of `polls` are pruned …
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// … and how many in one transaction.
@@ -67,6 +69,8 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
 
     let mut prune = interval_at(clock.now().mono + PRUNE_EVERY, PRUNE_EVERY);
     prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tell = interval_at(clock.now().mono + TELL_EVERY, TELL_EVERY);
+    tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -77,6 +81,7 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
                 info!("reloaded; keeping {} segments fresh", engine.segments());
             }
             _ = prune.tick() => prune_polls(&store, &clock, keep).await,
+            _ = tell.tick() => engine.tell_usage(),
         }
     }
     info!("stopping");
@@ -189,12 +194,15 @@ impl Engine {
     }
 
     fn usage(&self) -> Vec<(Vec<SourceName>, Usage)> {
-        let names = |account: &Account| {
-            let mut names: Vec<SourceName> = account.workers.keys().cloned().collect();
-            names.sort();
-            names
-        };
-        self.accounts.iter().map(|account| (names(account), account.budget.usage())).collect()
+        self.accounts.iter().map(|account| (account.names(), account.budget.usage())).collect()
+    }
+
+    /// Logs what each account has used.
+    fn tell_usage(&self) {
+        for account in &self.accounts {
+            let stretch = account.desk().schedule.stretch(account.budget.capacity().steady);
+            report::usage(&account.names(), &account.budget.usage(), stretch);
+        }
     }
 }
 

@@ -23,6 +23,13 @@ pub struct Tracked {
     pub failures: u32,
 }
 
+impl Tracked {
+    /// A segment that was never checked.
+    pub fn never(key: SegmentKey) -> Self {
+        Self { key, last: None, failures: 0 }
+    }
+}
+
 /// The way to poll one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -89,9 +96,13 @@ impl Plan {
 
 /// The source's list; as old as the segment that waits longest, and never read where one was never checked.
 fn sweep(source: &Source, tracked: &[Tracked]) -> Target {
-    let requests = u32::try_from(tracked.len().div_ceil(PAGE_SIZE).max(1)).unwrap_or(u32::MAX);
     let last = wishes(source, tracked).map(|one| one.last).min().flatten();
-    Target { requests, last, ..Target::once(Work::Sweep(source.name.clone()), source.every) }
+    Target { requests: pages(tracked.len()), last, ..Target::once(Work::Sweep(source.name.clone()), source.every) }
+}
+
+/// How many pages a list of so many segments fills.
+pub fn pages(segments: usize) -> u32 {
+    u32::try_from(segments.div_ceil(PAGE_SIZE).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Segments without an interval of their own.

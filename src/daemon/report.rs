@@ -1,11 +1,15 @@
 //! What the log says of polls: one line for each version, one for each turn of a segment or a source, no line for what is
-//! as it was.
+//! as it was; and of accounts: what they cannot keep, and now and then what they have used.
+
+use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use crate::model::{Op, Outcome, SourceState};
+use crate::budget::Usage;
+use crate::config::show_duration;
+use crate::model::{Op, Outcome, SourceName, SourceState};
 use crate::poll::Polled;
-use crate::schedule::{Failures, Work};
+use crate::schedule::{Expected, Failures, Forecast, Stretch, Target, Work};
 use crate::store::{self, VersionEntry};
 
 /// How many changes a line names before it says how many more there are.
@@ -41,6 +45,63 @@ pub(super) fn store_failed(work: &Work, failure: &store::Error, failures: Failur
     } else {
         debug!(source, segment, "{key}: failed to {failure}");
     }
+}
+
+/// Logs the intervals of `targets` that an account cannot keep.
+pub(super) fn too_much(forecast: &Forecast, targets: &[Target]) {
+    for expected in forecast.groups.iter().filter(|expected| !expected.is_kept()) {
+        let (source, every_ms, age_ms) = (expected.source.as_str(), millis(expected.every), millis(expected.age));
+        warn!(source, every_ms, age_ms, "{}", stretch_line(expected, forecast, targets));
+    }
+}
+
+/// Why an interval stretches and to what, in words.
+fn stretch_line(expected: &Expected, forecast: &Forecast, targets: &[Target]) -> String {
+    let Expected { source, promise, every, requests, fits, .. } = expected;
+    let (every, about) = (show_duration(*every), show_duration(*fits));
+    let list = Work::Sweep(source.clone());
+    let is_list = !promise && targets.iter().any(|target| target.work == list);
+    let (s, are, their) = if *requests > 1 { ("s", "are", "their") } else { ("", "is", "its") };
+    let (what, then) = match (is_list, promise) {
+        (true, _) => (format!("a list of {requests} page{s} every {every} is"), "it is read"),
+        (false, false) => (format!("{requests} segment{s} every {every} {are}"), "each is polled"),
+        (false, true) => {
+            (format!("{requests} segment{s} with {their} own interval of {every} {are}"), "each is polled")
+        }
+    };
+    let besides = if forecast.groups.len() > 1 { ", besides what else the account polls" } else { "" };
+    let limit = forecast.tightest();
+    let limit = limit.map(|limit| format!("{} requests in {}", limit.requests, show_duration(limit.per)));
+    format!("{source}: {what} more than {} allow{besides}; {then} about every {about}", limit.unwrap_or_default())
+}
+
+/// Logs what an account has used of its limits.
+pub(super) fn usage(sources: &[SourceName], usage: &Usage, stretch: Stretch) {
+    let names: Vec<&str> = sources.iter().map(SourceName::as_str).collect();
+    let (source, line) = (names.join(", "), usage_line(usage, stretch));
+    let (held_ms, pace) = (usage.hold.map(millis), usage.pace);
+    info!(source, held_ms, pace, stretch = stretch.wishes, own_stretch = stretch.promises, "{source}: {line}");
+}
+
+fn usage_line(usage: &Usage, stretch: Stretch) -> String {
+    let used = usage
+        .used
+        .iter()
+        .map(|(limit, used)| format!("{used}/{} requests in {}", limit.requests, show_duration(limit.per)));
+    let mut parts: Vec<String> = used.collect();
+    if parts.is_empty() {
+        parts.push("no limits".to_owned());
+    }
+    parts.push(format!("pace {:.0} %", usage.pace * 100.0));
+    if let Some(left) = usage.hold {
+        parts.push(format!("held for another {} s", left.as_secs_f64().ceil()));
+    }
+    parts.push(stretch.to_string());
+    parts.join(", ")
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn segment(work: &Work) -> Option<&str> {
@@ -101,4 +162,70 @@ fn short(text: &str) -> String {
     }
     let (head, tail) = (&chars[..39], &chars[chars.len() - 20..]);
     head.iter().chain(&['…']).chain(tail).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::budget::Terms;
+    use crate::model::{Limit, SegmentKey};
+
+    fn limit(requests: u32, seconds: u64) -> Limit {
+        Limit { requests, per: Duration::from_secs(seconds) }
+    }
+
+    fn wishes(source: &str, count: usize, seconds: u64) -> Vec<Target> {
+        let key = |id: usize| SegmentKey::new(SourceName::new(source), id.to_string());
+        (0..count).map(|id| Target::once(Work::Get(key(id)), Duration::from_secs(seconds))).collect()
+    }
+
+    fn lines(targets: &[Target]) -> Vec<String> {
+        let limits = vec![limit(100, 10), limit(900, 900)];
+        let burst = NonZeroU32::new(10).expect("positive");
+        let forecast = Forecast::new(targets, &Terms { limits, share: 1.0, burst, timeout: Duration::from_secs(10) });
+        let too_much = forecast.groups.iter().filter(|one| !one.is_kept());
+        too_much.map(|one| stretch_line(one, &forecast, targets)).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_told_in_words() {
+        assert_eq!(
+            lines(&wishes("prod", 2000, 300)),
+            ["prod: 2000 segments every 5m are more than 900 requests in 15m allow; each is polled about every 33m20s"]
+        );
+        let sweep =
+            Target { requests: 90, ..Target::once(Work::Sweep(SourceName::new("eu")), Duration::from_secs(60)) };
+        assert_eq!(
+            lines(std::slice::from_ref(&sweep)),
+            ["eu: a list of 90 pages every 1m is more than 900 requests in 15m allow; it is read about every 1m30s"]
+        );
+        let own: Vec<Target> = wishes("prod", 40, 30).into_iter().map(|one| Target { promise: true, ..one }).collect();
+        assert_eq!(
+            lines(&[vec![sweep], own].concat()),
+            [
+                "eu: a list of 90 pages every 1m is more than 900 requests in 15m allow, besides what else the account \
+                 polls; it is read about every 30m",
+                "prod: 40 segments with their own interval of 30s are more than 900 requests in 15m allow, \
+                 besides what else the account polls; each is polled about every 42s200ms",
+            ]
+        );
+        assert!(lines(&wishes("prod", 300, 300)).is_empty());
+    }
+
+    #[test]
+    fn the_use_of_an_account_is_one_line() {
+        let usage = Usage { used: vec![(limit(100, 10), 7), (limit(900, 900), 893)], hold: None, pace: 1.0 };
+        let kept = Stretch { wishes: 1.0, promises: 1.0 };
+        assert_eq!(
+            usage_line(&usage, kept),
+            "7/100 requests in 10s, 893/900 requests in 15m, pace 100 %, every interval is kept"
+        );
+        let held = Usage { used: Vec::new(), hold: Some(Duration::from_millis(2100)), pace: 0.7 };
+        assert_eq!(
+            usage_line(&held, Stretch { wishes: 6.667, promises: 1.0 }),
+            "no limits, pace 70 %, held for another 3 s, intervals stretched 6.67 times"
+        );
+    }
 }

@@ -9,7 +9,7 @@ const MOST_FOR_PROMISES: f64 = 0.95;
 
 /// A window that began with a burst leaves less than the steady rate. Of that a little is kept back at first, so that
 /// the cycle that ends with the window is no longer than those after it.
-const BEHIND: f64 = 0.98;
+pub(super) const BEHIND: f64 = 0.98;
 
 /// How the wishes and promises of an account stretch now: 1 when everything fits.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod division;
+mod forecast;
 mod queue;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -20,6 +21,7 @@ use division::{Division, stretched};
 use queue::{Queue, Waiting};
 
 pub use division::Stretch;
+pub use forecast::{Expected, Forecast};
 
 /// How often a source whose key is refused is asked again.
 pub const PROBE_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -322,7 +324,7 @@ impl Schedule {
 
     /// The factors by which intervals stretch in the long run, at `steady` requests per second.
     pub fn stretch(&self, steady: f64) -> Stretch {
-        self.divide(Capacity { steady, even: steady, even_after: steady, changes_at: None }).stretch
+        self.divide(Capacity::steadily(steady)).stretch
     }
 
     /// Notes that the poll that [`Schedule::next`] named is on its way.

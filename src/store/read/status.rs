@@ -27,6 +27,8 @@ pub struct SourceRow {
     pub state_since: UnixMs,
     /// Why.
     pub last_error: Option<String>,
+    /// Until when the provider asked not to be asked, perhaps long ago; `None`: it never did.
+    pub held_until: Option<UnixMs>,
     /// How many of its segments are tracked; 0 where the configuration no longer names it.
     pub tracked: i64,
 }
@@ -67,6 +69,7 @@ impl Reader {
         self.read(|connection| {
             let mut statement = connection.prepare(
                 "SELECT src.id, src.name, src.provider, src.base_url, src.state, src.state_since, src.last_error,
+                        src.held_until,
                         (SELECT count(*) FROM segments AS s WHERE s.source_id = src.id AND s.tracked = 1) AS tracked
                  FROM sources AS src ORDER BY src.id",
             )?;
@@ -193,6 +196,7 @@ fn source(row: &Row<'_>) -> rusqlite::Result<SourceRow> {
         state: row.word("state")?,
         state_since: row.time("state_since")?,
         last_error: row.get("last_error")?,
+        held_until: row.maybe_time("held_until")?,
         tracked: row.get("tracked")?,
     })
 }

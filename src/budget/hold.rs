@@ -86,6 +86,12 @@ impl Hold {
         self.until = Some(self.until.map_or(until, |other| other.max(until)));
     }
 
+    /// Takes up a hold of an earlier process. Whether that one was refused is not known: one request asks.
+    pub fn resume(&mut self, wait: Duration, now: Instant) {
+        self.wait(wait, 0.0, now);
+        self.refused = true;
+    }
+
     /// How long nothing is sent from now on; `None` when open.
     pub fn remaining(&self, now: Instant) -> Option<Duration> {
         self.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())

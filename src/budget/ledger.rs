@@ -9,12 +9,15 @@
 //! so Y still counted, and at most N − 1 others did. Latency and the offset of the clocks do not appear in the argument;
 //! it needs only that both clocks tick alike. A request that ended without an answer may still be served later: its end
 //! is put one time-out later.
+//!
+//! What answers tell of others who use the account only adds to what counts, so it takes nothing from the proof.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Remaining;
 use crate::model::Limit;
 
 /// The first instant at which a request that ended exactly `per` ago no longer counts: windows are closed at both ends.
@@ -28,14 +31,17 @@ pub struct Ledger {
     admitted: usize,
     /// On their way and not yet ended.
     open: usize,
-    /// Ends, ascending; those older than the longest window are forgotten.
+    /// Ends, ascending; those older than two of the longest windows are forgotten: one to count, one to judge what the
+    /// answers of slow requests tell.
     ended: VecDeque<Instant>,
+    /// Requests that nobody here has sent, or remembers, and until when they count.
+    others: Option<(usize, Instant)>,
 }
 
 impl Ledger {
     /// An empty ledger; no limits admit everything.
     pub fn new(limits: Vec<Limit>) -> Self {
-        Self { limits, admitted: 0, open: 0, ended: VecDeque::new() }
+        Self { limits, admitted: 0, open: 0, ended: VecDeque::new(), others: None }
     }
 
     /// When the next request may be admitted: `now`, a later instant, or `None` while only the end of an open request
@@ -46,12 +52,15 @@ impl Ledger {
 
     fn free_for(&self, limit: &Limit, now: Instant) -> Option<Instant> {
         let room = (limit.requests as usize).checked_sub(self.admitted + self.open).filter(|room| *room > 0)?;
+        let (others, until) = self.others(now);
+        let Some(room) = room.checked_sub(others).filter(|room| *room > 0) else { return Some(until) };
         let first = self.first_counting(limit, now);
         let counting = self.ended.len() - first;
         if counting < room {
             return Some(now);
         }
-        Some(self.ended[first + counting - room] + limit.per + JUST_AFTER)
+        let expiry = self.ended[first + counting - room] + limit.per + JUST_AFTER;
+        Some(if others > 0 { expiry.min(until) } else { expiry })
     }
 
     /// Counts one request from now on. Call only when [`Ledger::free_at`] says `now`.
@@ -80,17 +89,44 @@ impl Ledger {
     pub fn remember(&mut self, end: Instant, now: Instant) {
         let at = self.ended.partition_point(|other| *other <= end);
         self.ended.insert(at, end);
-        let longest = self.limits.iter().map(|limit| limit.per).max().unwrap_or_default();
-        while self.ended.front().is_some_and(|oldest| *oldest + longest < now) {
+        let longest = self.longest();
+        while self.ended.front().is_some_and(|oldest| *oldest + longest * 2 < now) {
             self.ended.pop_front();
         }
     }
 
-    /// How many requests count for each limit.
+    /// The answer of a request that began at `begun` and has just ended told what is left. What is missing beyond all
+    /// of our own that the provider can have counted by then was sent by others; it counts until the reset.
+    pub fn told(&mut self, remaining: Remaining, begun: Instant, now: Instant) {
+        let left_to_us = self.limits.iter().map(|limit| {
+            let own = self.admitted + self.open + self.ended.len() - self.first_counting(limit, begun);
+            (limit.requests as usize).saturating_sub(own)
+        });
+        let left = usize::try_from(remaining.left).unwrap_or(usize::MAX);
+        let others = left_to_us.min().unwrap_or(0).saturating_sub(left);
+        let (known, known_until) = self.others(now);
+        if others > 0 && others >= known {
+            let until = now + remaining.reset_after.min(self.longest());
+            self.others = Some((others, until.max(known_until)));
+        }
+    }
+
+    /// Nobody remembers how many requests have ended until `end`: room for none, while any of them may count.
+    pub fn fill(&mut self, end: Instant, now: Instant) {
+        let most = self.limits.iter().map(|limit| limit.requests as usize).max().unwrap_or(0);
+        let until = end + self.longest() + JUST_AFTER;
+        self.others = Some((most, until)).filter(|_| now < until);
+    }
+
+    /// Requests of others that count, and until when; until `now` when there are none.
+    fn others(&self, now: Instant) -> (usize, Instant) {
+        self.others.filter(|(_, until)| now < *until).unwrap_or((0, now))
+    }
+
+    /// How many requests count for each limit, those of others included.
     pub fn used(&self, now: Instant) -> impl Iterator<Item = (Limit, usize)> + '_ {
-        self.limits
-            .iter()
-            .map(move |limit| (*limit, self.admitted + self.open + self.ended.len() - self.first_counting(limit, now)))
+        let besides = self.admitted + self.open + self.others(now).0;
+        self.limits.iter().map(move |limit| (*limit, besides + self.ended.len() - self.first_counting(limit, now)))
     }
 
     /// The highest even rate, in requests per second, at which the tightest limit does not run dry within its window:
@@ -101,23 +137,36 @@ impl Ledger {
         let first = self.first_counting(limit, now);
         let open = self.admitted + self.open;
         let counting = self.ended.len() - first + open;
-        let room = |still: usize| f64::from(limit.requests) - still as f64 - f64::from(more);
-        let at_expiry = self.ended.iter().skip(first).enumerate().map(|(gone, end)| {
-            let ahead = (*end + limit.per + JUST_AFTER).saturating_duration_since(now);
-            room(counting - gone) / ahead.as_secs_f64()
+        let (others, until) = self.others(now);
+        let rate_until = |still: usize, at: Instant| {
+            let still = if at <= until { still + others } else { still };
+            let room = f64::from(limit.requests) - still as f64 - f64::from(more);
+            room / at.saturating_duration_since(now).as_secs_f64()
+        };
+        let expiries = self.ended.range(first..).map(|end| *end + limit.per + JUST_AFTER);
+        let at_expiry = expiries.enumerate().map(|(gone, at)| rate_until(counting - gone, at));
+        let at_reset = (others > 0).then(|| {
+            let gone = self.ended.partition_point(|end| *end + limit.per < until).max(first) - first;
+            rate_until(counting - gone, until)
         });
-        at_expiry.fold(room(open) / limit.per.as_secs_f64(), f64::min).max(0.0)
+        at_expiry.chain(at_reset).fold(rate_until(open, now + limit.per), f64::min).max(0.0)
     }
 
-    /// When the oldest request that counts for the tightest limit stops to count, if one does.
+    /// When the next of what counts for the tightest limit stops to count, if anything does.
     pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
         let limit = self.tightest()?;
-        self.ended.get(self.first_counting(limit, now)).map(|end| *end + limit.per + JUST_AFTER)
+        let own = self.ended.get(self.first_counting(limit, now)).map(|end| *end + limit.per + JUST_AFTER);
+        let (others, until) = self.others(now);
+        own.into_iter().chain((others > 0).then_some(until)).min()
     }
 
     /// The rate that the tightest limit sustains for ever, in requests per second; infinite without limits.
     pub fn steady_rate(&self) -> f64 {
         self.tightest().map_or(f64::INFINITY, rate)
+    }
+
+    fn longest(&self) -> Duration {
+        self.limits.iter().map(|limit| limit.per).max().unwrap_or_default()
     }
 
     /// The limit with the lowest rate.

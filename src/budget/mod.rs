@@ -35,9 +35,15 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// How many requests of the past a budget of these terms has to know: no more can count.
+    /// Half as many requests of the past as a budget of these terms has to know, the newest ones. A request can count
+    /// for a window and two time-outs from its start on; so long ago, twice this number have started since.
     pub fn remembered(&self) -> usize {
-        self.limits.iter().map(|limit| limit.requests as usize).max().unwrap_or(0)
+        let of = |limit: &Limit| {
+            let per = limit.per.as_nanos().max(1);
+            let windows = (per + 2 * self.timeout.as_nanos()).div_ceil(per);
+            usize::try_from(u128::from(limit.requests) * windows).unwrap_or(usize::MAX)
+        };
+        self.limits.iter().map(of).max().unwrap_or(0)
     }
 
     /// The limits scaled by the share, each at least one request.
@@ -76,7 +82,7 @@ impl Capacity {
 /// What an account has used, for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usage {
-    /// Requests that count, for each limit as scaled by the share.
+    /// Requests that count, for each limit as scaled by the share; those of others included, as far as answers tell.
     pub used: Vec<(Limit, usize)>,
     /// How long nothing is sent from now on.
     pub hold: Option<Duration>,
@@ -96,6 +102,7 @@ struct Shared {
 
 struct Gates {
     timeout: Duration,
+    remembered: usize,
     hold: Hold,
     ledger: Ledger,
     pacer: Pacer,
@@ -109,6 +116,7 @@ impl Budget {
         let limits = terms.scaled();
         let gates = Gates {
             timeout: terms.timeout,
+            remembered: terms.remembered(),
             hold: Hold::default(),
             pacer: Pacer::new(&limits, terms.burst, now),
             ledger: Ledger::new(limits),
@@ -117,22 +125,32 @@ impl Budget {
         Self(Arc::new(Shared { clock, gates: Mutex::new(gates), changed: Notify::new() }))
     }
 
-    /// Counts requests that were sent before this budget was made.
+    /// Counts requests that were sent before this budget was made, newest first: all there are, or at least twice
+    /// [`Terms::remembered`].
+    ///
+    /// Under other limits more than that may have been sent of late. Those that are not told began before the last of
+    /// the told ones ended; until surely none of them counts any more, nothing is sent.
     pub fn remember(&self, spent: impl IntoIterator<Item = Spent>) {
         let now = self.0.clock.now().mono;
         let mut gates = self.0.lock();
+        let (mut told, mut oldest) = (0_usize, now);
         for one in spent {
             let ms = Duration::from_millis(one.ended_ago_ms.unsigned_abs());
             let ended = if one.ended_ago_ms < 0 { now + ms } else { now.checked_sub(ms).unwrap_or(now) };
             let later = if one.unanswered { gates.timeout } else { Duration::ZERO };
             gates.ledger.remember(ended + later, now);
+            (told, oldest) = (told + 1, ended);
+        }
+        if told >= gates.remembered.saturating_mul(2) {
+            let untold_end = oldest + gates.timeout * 2;
+            gates.ledger.fill(untold_end, now);
         }
     }
 
-    /// Sends nothing for `wait`, as an earlier process was told.
+    /// Sends nothing for `wait`, as an earlier process was told; then one request asks whether it is over.
     pub fn hold(&self, wait: Duration) {
         let now = self.0.clock.now().mono;
-        self.0.lock().hold.wait(wait, 0.0, now);
+        self.0.lock().hold.resume(wait, now);
     }
 
     /// Waits until the account may send one request. For one caller at a time: the account's dispatcher.
@@ -231,7 +249,8 @@ impl Permit {
     pub fn spend(mut self) -> Sending {
         self.is_spent = true;
         self.ticket.budget.0.lock().ledger.begin();
-        Sending { ticket: self.ticket.clone(), has_ended: false }
+        let begun = self.ticket.budget.0.clock.now().mono;
+        Sending { ticket: self.ticket.clone(), begun, has_ended: false }
     }
 }
 
@@ -259,18 +278,33 @@ pub enum End {
     Accepted {
         /// What the provider asked to wait.
         retry_after: Option<Duration>,
+        /// What the provider says is left.
+        remaining: Option<Remaining>,
     },
     /// 429, or another refusal that says when to come back.
     Refused {
         /// What the provider asked to wait.
         retry_after: Option<Duration>,
+        /// What the provider says is left.
+        remaining: Option<Remaining>,
     },
+}
+
+/// What an answer says is left of the account's limits. Followed downwards only: it can show that others use the
+/// account, too, never that there is more than the limits allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// Requests.
+    pub left: u64,
+    /// Time until the provider counts anew; believed up to the longest limit's window.
+    pub reset_after: Duration,
 }
 
 /// A request on its way. Dropped without an end, it counts as one without an answer.
 #[must_use]
 pub struct Sending {
     ticket: Ticket,
+    begun: Instant,
     has_ended: bool,
 }
 
@@ -282,16 +316,20 @@ impl Sending {
         let now = budget.0.clock.now().mono;
         let gates = &mut *budget.0.lock();
         gates.ledger.end(now, now);
+        let (End::Accepted { remaining, .. } | End::Refused { remaining, .. }) = end;
+        if let Some(remaining) = remaining {
+            gates.ledger.told(remaining, self.begun, now);
+        }
         let stretch = gates.random.f64();
         match end {
-            End::Accepted { retry_after } => {
+            End::Accepted { retry_after, .. } => {
                 gates.hold.accepted(*epoch);
                 gates.pacer.recover();
                 if let Some(wait) = retry_after {
                     gates.hold.wait(wait, stretch, now);
                 }
             }
-            End::Refused { retry_after } => {
+            End::Refused { retry_after, .. } => {
                 if gates.hold.refused(*epoch, retry_after, stretch, now) {
                     gates.pacer.cut();
                 }

@@ -91,7 +91,7 @@ async fn run(terms: Terms, requests: Vec<Sent>) -> Vec<Instant> {
             sleep((up + down).min(timeout)).await;
             rows_of.lock().expect("rows")[row] = (Instant::now(), Some(Instant::now()), answered);
             if answered {
-                sending.end(End::Accepted { retry_after: None });
+                sending.end(End::Accepted { retry_after: None, remaining: None });
             }
         });
         if kill {
@@ -181,7 +181,7 @@ async fn answer(budget: &Budget, end: End) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn refusals_hold_the_account_ever_longer_until_one_is_accepted() {
     let budget = Budget::new(&terms(&[], 1), virtual_clock(), 1);
-    let refused = End::Refused { retry_after: None };
+    let refused = End::Refused { retry_after: None, remaining: None };
     let mut waits = Vec::new();
     for _ in 0..9 {
         waits.push(answer(&budget, refused).await.as_secs_f64());
@@ -189,7 +189,7 @@ async fn refusals_hold_the_account_ever_longer_until_one_is_accepted() {
     for (wait, at_least) in waits.iter().zip([0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 900.0]) {
         assert!((at_least..=at_least * 1.1 + 0.01).contains(wait), "{waits:?}");
     }
-    answer(&budget, End::Accepted { retry_after: None }).await;
+    answer(&budget, End::Accepted { retry_after: None, remaining: None }).await;
     assert_eq!(answer(&budget, refused).await, Duration::ZERO);
     let again = answer(&budget, refused).await.as_secs_f64();
     assert!((10.0..=11.01).contains(&again), "{again}");
@@ -203,34 +203,34 @@ async fn a_storm_counts_once_and_one_request_asks_after_it() {
         storm.push(budget.acquire().await.spend());
     }
     for sending in storm {
-        sending.end(End::Refused { retry_after: Some(Duration::from_secs(30)) });
+        sending.end(End::Refused { retry_after: Some(Duration::from_secs(30)), remaining: None });
     }
     let asked = Instant::now();
     let probe = budget.acquire().await.spend();
     assert!((30..=33).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
     assert_eq!(budget.try_acquire().expect_err("one asks"), None);
-    probe.end(End::Accepted { retry_after: None });
+    probe.end(End::Accepted { retry_after: None, remaining: None });
     assert!(budget.try_acquire().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_absurd_wait_is_capped_and_a_wait_on_an_answer_holds_too() {
     let budget = Budget::new(&terms(&[], 1), virtual_clock(), 1);
-    answer(&budget, End::Accepted { retry_after: Some(Duration::from_secs(99_999_999)) }).await;
-    let waited = answer(&budget, End::Accepted { retry_after: None }).await;
+    answer(&budget, End::Accepted { retry_after: Some(Duration::from_secs(99_999_999)), remaining: None }).await;
+    let waited = answer(&budget, End::Accepted { retry_after: None, remaining: None }).await;
     assert!((900..=990).contains(&waited.as_secs()), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_slows_the_pace_and_answers_bring_it_back() {
     let budget = Budget::new(&terms(&[(1000, 100_000)], 1), virtual_clock(), 1);
-    answer(&budget, End::Refused { retry_after: None }).await;
+    answer(&budget, End::Refused { retry_after: None, remaining: None }).await;
     assert!((budget.usage().pace - 0.7).abs() < 1e-9);
-    answer(&budget, End::Accepted { retry_after: None }).await;
-    let spacing = answer(&budget, End::Accepted { retry_after: None }).await;
+    answer(&budget, End::Accepted { retry_after: None, remaining: None }).await;
+    let spacing = answer(&budget, End::Accepted { retry_after: None, remaining: None }).await;
     assert!((135..=145).contains(&spacing.as_millis()), "{spacing:?}");
     for _ in 0..20 {
-        answer(&budget, End::Accepted { retry_after: None }).await;
+        answer(&budget, End::Accepted { retry_after: None, remaining: None }).await;
     }
     assert!((budget.usage().pace - 1.0).abs() < 1e-9);
 }
@@ -240,9 +240,88 @@ async fn the_even_rate_spreads_what_is_left_over_the_rest_of_the_window() {
     let budget = Budget::new(&terms(&[(100, 10_000), (900, 900_000)], 10), virtual_clock(), 1);
     assert!((budget.capacity().even - 1.0).abs() < 0.001);
     for _ in 0..100 {
-        answer(&budget, End::Accepted { retry_after: None }).await;
+        answer(&budget, End::Accepted { retry_after: None, remaining: None }).await;
     }
     let even = budget.capacity().even;
     assert!((even - 800.0 / 890.0).abs() < 0.01, "{even}");
     assert!((budget.capacity().steady - 1.0).abs() < 1e-9);
+}
+
+fn told(left: u64, reset_after: u64) -> End {
+    let remaining = Some(Remaining { left, reset_after: Duration::from_secs(reset_after) });
+    End::Accepted { retry_after: None, remaining }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_says_is_left_is_followed_downwards_until_the_reset() {
+    let budget = Budget::new(&terms(&[(100, 10_000), (900, 900_000)], 100), virtual_clock(), 1);
+    let used = || budget.usage().used.iter().map(|(_, used)| *used).collect::<Vec<_>>();
+    answer(&budget, told(99, 5)).await;
+    answer(&budget, told(5_000, 5)).await;
+    assert_eq!(used(), [2, 2], "nobody else, and never upwards");
+    answer(&budget, told(95, 5)).await;
+    assert_eq!(used(), [5, 5], "two others");
+    answer(&budget, told(0, 5)).await;
+    assert_eq!(used(), [100, 100], "all that is left of the short limit was taken");
+    answer(&budget, told(96, 50)).await;
+    assert_eq!(used()[0], 5, "the reset: others start anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_left_waits_for_the_reset_and_no_longer_than_the_longest_window() {
+    for (reset, at_least) in [(5, 5), (100, 10)] {
+        let budget = Budget::new(&terms(&[(100, 10_000)], 100), virtual_clock(), 1);
+        answer(&budget, told(0, reset)).await;
+        assert!(budget.capacity().even < 1e-9);
+        let waited = answer(&budget, told(98, 10)).await;
+        assert_eq!(waited.as_secs(), at_least);
+        assert_eq!(answer(&budget, told(97, 10)).await, Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_cross_are_not_taken_for_requests_of_others() {
+    let budget = Budget::new(&terms(&[(10, 10_000)], 10), virtual_clock(), 1);
+    let mut flight = Vec::new();
+    for _ in 0..9 {
+        flight.push(budget.acquire().await.spend());
+    }
+    // Served in another order than sent; the provider has counted up to all of them.
+    for (sending, left) in flight.into_iter().zip([4, 1, 2, 3, 9, 8, 7, 6, 5]) {
+        sleep(Duration::from_secs(1)).await;
+        sending.end(told(left, 10));
+    }
+    assert_eq!(budget.usage().used[0].1, 9);
+    // A slow one tells what was left when it was served, before earlier ones ceased to count.
+    let slow = budget.acquire().await.spend();
+    sleep(Duration::from_secs(9)).await;
+    slow.end(told(0, 10));
+    assert_eq!(budget.usage().used[0].1, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_hold_of_an_earlier_process_one_request_asks() {
+    let budget = Budget::new(&terms(&[], 1), virtual_clock(), 1);
+    budget.hold(Duration::from_secs(30));
+    let asked = Instant::now();
+    let probe = budget.acquire().await.spend();
+    assert_eq!(asked.elapsed(), Duration::from_secs(30));
+    assert_eq!(budget.try_acquire().expect_err("one asks"), None);
+    probe.end(End::Accepted { retry_after: None, remaining: None });
+    assert!(budget.try_acquire().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_told_is_waited_for_unless_it_is_too_old_to_count() {
+    let terms = terms(&[(2, 100_000)], 5);
+    assert_eq!(terms.remembered(), 4, "a window and two time-outs, in windows, rounded up");
+    // Rows, the end of the oldest, and how long nothing is sent; timers are a millisecond late.
+    for (rows, oldest, wait) in [(8, 101_000, 19_001), (8, 119_999, 2), (8, 120_001, 0), (7, 101_000, 0)] {
+        let budget = Budget::new(&terms, virtual_clock(), 1);
+        budget.remember(
+            (1..=rows).map(|row| Spent { ended_ago_ms: 100_001 + (oldest - 100_001) * row / rows, unanswered: false }),
+        );
+        let waited = answer(&budget, End::Accepted { retry_after: None, remaining: None }).await;
+        assert_eq!(waited.as_millis(), wait, "{rows} rows to {oldest} ms ago");
+    }
 }

@@ -78,7 +78,7 @@ async fn live(targets: &[Target], terms: &Terms, lasting: Duration) -> HashMap<W
                 flights.spawn(async move {
                     let sending = permit.spend();
                     sleep(LATENCY).await;
-                    sending.end(End::Accepted { retry_after: None });
+                    sending.end(End::Accepted { retry_after: None, remaining: None });
                     (work, ended)
                 });
                 continue;

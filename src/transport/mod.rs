@@ -3,18 +3,19 @@
 //!
 //! What leaves this room as text is scrubbed of the key. Bodies of status 200 leave as they came.
 
+mod told;
+
 use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{ACCEPT, DATE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use reqwest::header::{ACCEPT, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use url::Url;
 
 use crate::budget::{End, Permit};
 use crate::clock::Clock;
-use crate::model::UnixMs;
 use crate::secret::ApiKey;
 
 /// Everything but the characters that no URL gives a meaning to (RFC 3986 "unreserved").
@@ -138,12 +139,17 @@ impl Transport {
             }
         };
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers(), self.clock.now().wall);
+        let now = self.clock.now().wall;
+        let retry_after = told::retry_after(response.headers(), now);
+        let remaining = told::remaining(response.headers(), now);
         let etag = self.etag(response.headers());
         let body = self.body(response).await;
         // 200 and 304 tell what was asked for, whatever else they ask.
         let refused = status == 429 || (![200, 304].contains(&status) && retry_after.is_some());
-        let hold = sending.end(if refused { End::Refused { retry_after } } else { End::Accepted { retry_after } });
+        let hold = sending.end(match refused {
+            true => End::Refused { retry_after, remaining },
+            false => End::Accepted { retry_after, remaining },
+        });
         Ok(Answer { status, etag, retry_after, hold, body })
     }
 
@@ -249,21 +255,6 @@ fn is_reset(error: &reqwest::Error) -> bool {
     false
 }
 
-/// `Retry-After` as seconds or as a date (RFC 9110 §10.2.3), a date counted from the answer's own `Date` where it has
-/// one. What lies in the past, is zero or is no time says nothing.
-fn retry_after(headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        let until = httpdate::parse_http_date(text).ok()?;
-        let sent = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-        let now = Duration::from_millis(u64::try_from(now.0).ok()?);
-        until.duration_since(sent.unwrap_or(std::time::UNIX_EPOCH + now)).ok()?
-    };
-    (!text.is_empty() && !wait.is_zero()).then_some(wait)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,26 +298,6 @@ mod tests {
         request.query = vec![("oId", "a&b=c#d e".to_owned())];
         let url = transport("http://127.0.0.1:1").url(&request).expect("a URL");
         assert_eq!(url.query(), Some("oId=a%26b%3Dc%23d+e"));
-    }
-
-    #[test]
-    fn retry_after_is_seconds_a_date_or_nothing() {
-        let now = UnixMs::parse("2026-01-31T09:30:00Z").expect("a time");
-        let read = |text: &str, date: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().expect("a value"));
-            if let Some(date) = date {
-                headers.insert(DATE, date.parse().expect("a value"));
-            }
-            retry_after(&headers, now).map(|wait| wait.as_secs())
-        };
-        assert_eq!(read("120", None), Some(120));
-        assert_eq!(read("Sat, 31 Jan 2026 09:31:00 GMT", None), Some(60));
-        assert_eq!(read("Sat, 31 Jan 2026 09:31:00 GMT", Some("Sat, 31 Jan 2026 09:30:50 GMT")), Some(10));
-        assert_eq!(read("99999999999999999999999", None), Some(u64::MAX));
-        for nothing in ["0", "-5", "soon", "", "1.5", "Sat, 31 Jan 2026 09:29:00 GMT"] {
-            assert_eq!(read(nothing, None), None, "{nothing}");
-        }
     }
 
     #[test]

@@ -2,12 +2,11 @@
 //! arithmetic is the schedule's; nothing here is measured.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::budget::Terms;
 use crate::config::{Config, Source};
-use crate::daemon::{Plan, Tracked, own_intervals};
+use crate::daemon::{Plan, Tracked, own_intervals, terms};
 use crate::model::{Limit, SegmentKey, SourceName};
 use crate::schedule::Forecast;
 
@@ -51,15 +50,6 @@ pub(super) fn accounts(config: &Config) -> Vec<Account<'_>> {
         }
     }
     accounts
-}
-
-fn terms(source: &Source) -> Terms {
-    Terms {
-        limits: source.limits.clone(),
-        share: source.share,
-        burst: NonZeroU32::new(source.burst).unwrap_or(NonZeroU32::MIN),
-        timeout: source.timeout,
-    }
 }
 
 /// The accounts of a configuration and what comes of each, given the segments that the file tracks. A source whose key is

@@ -33,7 +33,7 @@ use prepare::longest_timeout;
 
 pub use account::Ending;
 pub use plan::{Plan, Tracked, own_intervals, pages};
-pub use prepare::Prepared;
+pub use prepare::{Prepared, terms};
 
 /// How long requests in flight may take to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);

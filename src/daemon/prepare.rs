@@ -83,7 +83,8 @@ fn accounts(sources: Vec<PreparedSource>) -> Result<Vec<PreparedAccount>> {
     Ok(accounts)
 }
 
-fn terms(source: &Source) -> Terms {
+/// What binds the account of a source.
+pub fn terms(source: &Source) -> Terms {
     Terms {
         limits: source.limits.clone(),
         share: source.share,

@@ -229,18 +229,14 @@ impl Account {
         for work in &ended {
             desk.schedule.forget(work);
         }
-        let seen = desk.sweeps.remove(work.source());
         drop(desk);
         for work in ended {
             match work {
                 Work::Get(key) => self.tell_one(key, outcome, error),
-                // What the list did not come to has ended with it.
+                // What the list did not come to has ended with it; the rest has been told.
                 Work::Sweep(source) => {
-                    let is_open = |id: &str| seen.as_ref().is_none_or(|sweep| !sweep.seen().contains(id));
-                    self.roster
-                        .of(&source, is_open)
-                        .into_iter()
-                        .for_each(|(key, _)| self.tell_one(key, outcome, error));
+                    let all = self.roster.of(&source, |_| true);
+                    all.into_iter().for_each(|(key, _)| self.tell_one(key, outcome, error));
                 }
             }
         }
@@ -263,16 +259,21 @@ pub(super) struct Flight<'a> {
 }
 
 impl Flight<'_> {
-    pub(super) fn land(mut self, ended: Ended) -> Failures {
-        self.end(ended)
+    pub(super) fn land(self, ended: Ended) -> Failures {
+        let now = self.account.now();
+        self.land_since(ended, now)
     }
 
-    fn end(&mut self, ended: Ended) -> Failures {
+    /// What was asked for is known as of `since`.
+    pub(super) fn land_since(mut self, ended: Ended, since: Instant) -> Failures {
+        self.end(ended, since)
+    }
+
+    fn end(&mut self, ended: Ended, now: Instant) -> Failures {
         if self.landed {
             return Failures::default();
         }
         self.landed = true;
-        let now = self.account.now();
         let mut desk = self.account.desk();
         if let Some(in_flight) = desk.in_flight.get_mut(self.work.source()) {
             *in_flight = in_flight.saturating_sub(1);
@@ -286,6 +287,7 @@ impl Flight<'_> {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        self.end(Ended::Failed);
+        let now = self.account.now();
+        self.end(Ended::Failed, now);
     }
 }

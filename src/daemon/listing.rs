@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::account::{Account, Flight, Mode, Worker};
+use super::account::{Account, Desk, Flight, Mode, Worker};
 use super::report;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
-use crate::poll::{Covered, Leave, Step, Sweep, Walk};
-use crate::schedule::{Ended, Schedule, Target, Work};
+use crate::poll::{Covered, Failing, Leave, Polled, Step, Sweep, Walk};
+use crate::schedule::{Ended, Target, Work};
 
 impl Account {
     /// Asks for the next page of a source's list.
@@ -32,13 +32,16 @@ impl Account {
             }
         };
         let Some(step) = swept.step else {
-            self.desk().sweeps.insert(source.clone(), sweep);
-            report::polled(work, &swept.polled, flight.land(swept.polled.outcome.into()));
-            return self.tell(work, swept.polled.outcome, swept.polled.error.as_deref());
+            return self.page_failed(source, sweep, flight, &swept.polled);
         };
+        let began = sweep.began();
         self.turn(worker, source, sweep, step, &swept.covered);
-        let ended = if step == Step::More { Ended::Continues } else { Ended::Answered };
-        report::polled(work, &swept.polled, flight.land(ended));
+        let failures = match began.filter(|_| step != Step::More) {
+            // The segments of the first page wait longest.
+            Some(began) => flight.land_since(Ended::Answered, began.mono),
+            None => flight.land(Ended::Continues),
+        };
+        report::polled(work, &swept.polled, failures);
         for Covered { key, outcome } in swept.covered {
             self.tell_one(key, outcome, None);
         }
@@ -48,29 +51,48 @@ impl Account {
         }
     }
 
+    /// Keeps the place in the list, so that the page is asked for again, or passed by once it has failed too often. A
+    /// refused key may be so for long: then the sweep begins anew.
+    fn page_failed(&self, source: &SourceName, mut sweep: Sweep, flight: Flight<'_>, polled: &Polled) {
+        let (work, ended) = (flight.work, Ended::from(polled.outcome));
+        let failing = (ended == Ended::Failed).then(|| sweep.fail());
+        if ended != Ended::Unauthorized {
+            self.desk().sweeps.insert(source.clone(), sweep);
+        }
+        report::polled(work, polled, flight.land(ended));
+        if failing == Some(Failing::Passed) {
+            report::passed_by(source);
+        }
+        self.tell(work, polled.outcome, polled.error.as_deref());
+    }
+
     /// Plans what follows a page.
     fn turn(&self, worker: &Worker, source: &SourceName, sweep: Sweep, step: Step, covered: &[Covered]) {
         let work = Work::Sweep(source.clone());
-        let pages = u32::try_from(sweep.pages()).unwrap_or(u32::MAX);
-        let single = worker.instead.as_ref().filter(|wishes| sweep.pages() >= wishes.len());
+        let known: HashSet<&str> = covered.iter().map(|covered| &*covered.key.id).collect();
+        let is_open = |id: &str| !sweep.seen().contains(id) && !known.contains(id);
         let mut desk = self.desk();
-        if let Some(wishes) = single {
+        for Covered { key, .. } in covered {
+            desk.unlisted.remove(key);
+            if desk.missed.contains(key) && desk.schedule.cancel(&Work::Get(key.clone())) {
+                desk.missed.remove(key);
+            }
+        }
+        let open = if step == Step::More { Vec::new() } else { self.roster.of(source, is_open) };
+        if step == Step::Complete {
+            desk.unlisted.extend(open.iter().map(|(key, _)| key.clone()));
+        }
+        if let Some(wishes) = worker.instead.as_ref().filter(|wishes| sweep.pages() >= wishes.len()) {
+            report::too_long(source, sweep.pages(), wishes.len());
             desk.schedule.forget(&work);
-            return self.poll_singly(&mut desk.schedule, worker, wishes, &sweep);
+            return self.poll_singly(&mut desk, worker, source, wishes, is_open);
         }
         if step == Step::More {
             desk.sweeps.insert(source.clone(), sweep);
             return;
         }
-        desk.schedule.set_requests(&work, pages);
-        let told: HashSet<&SegmentKey> = covered.iter().map(|covered| &covered.key).collect();
-        for (key, _) in self.roster.of(source, |id| !sweep.seen().contains(id)) {
-            if told.contains(&key) {
-                continue;
-            }
-            if step == Step::Complete {
-                desk.unlisted.insert(key.clone());
-            }
+        desk.schedule.set_requests(&work, u32::try_from(sweep.pages()).unwrap_or(u32::MAX));
+        for (key, _) in open {
             let get = Work::Get(key.clone());
             if !desk.schedule.has(&get) {
                 desk.missed.insert(key);
@@ -80,14 +102,25 @@ impl Account {
     }
 
     /// Single requests take fewer of them than the list's pages: polls the segments by these from now on.
-    fn poll_singly(&self, schedule: &mut Schedule, worker: &Worker, wishes: &[SegmentKey], sweep: &Sweep) {
+    fn poll_singly(
+        &self,
+        desk: &mut Desk,
+        worker: &Worker,
+        source: &SourceName,
+        wishes: &[SegmentKey],
+        is_open: impl Fn(&str) -> bool,
+    ) {
+        // What was asked for once is asked for ever.
+        desk.missed.retain(|key| key.source != *source);
+        let single = |key| Target::once(Work::Get(key), worker.every);
+        if let Mode::Once(_) = self.mode {
+            let open = self.roster.of(source, is_open);
+            return open.into_iter().for_each(|(key, _)| desk.schedule.add(single(key)));
+        }
         let now = self.now();
         for key in wishes {
-            let is_seen = sweep.seen().contains(&*key.id);
-            if !(is_seen && matches!(self.mode, Mode::Once(_))) {
-                let get = Target::once(Work::Get(key.clone()), worker.every);
-                schedule.add(Target { last: is_seen.then_some(now), ..get });
-            }
+            let last = (!is_open(&key.id)).then_some(now);
+            desk.schedule.add(Target { last, ..single(key.clone()) });
         }
     }
 }

@@ -37,6 +37,21 @@ pub(super) fn polled(work: &Work, polled: &Polled, failures: Failures) {
     }
 }
 
+/// Logs that a page of a list goes on failing.
+pub(super) fn passed_by(source: &SourceName) {
+    let name = source.as_str();
+    warn!(
+        source = name,
+        "the list of {name}: a page goes on failing; reading on; its segments are asked for one by one"
+    );
+}
+
+/// Logs that a list is left for single requests.
+pub(super) fn too_long(source: &SourceName, pages: usize, segments: usize) {
+    let name = source.as_str();
+    info!(source = name, "the list of {name} has {pages} pages or more: asking for its {segments} segments one by one");
+}
+
 /// Logs that the store failed.
 pub(super) fn store_failed(work: &Work, failure: &store::Error, failures: Failures) {
     let (source, segment, key) = (work.source().as_str(), segment(work), name(work));

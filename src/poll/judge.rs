@@ -40,6 +40,17 @@ pub(super) struct Verdict {
     pub(super) version: Option<NewVersion>,
 }
 
+impl Verdict {
+    /// What is left of it where another answer made a version meanwhile: which of the two is newer nobody knows, so the
+    /// next poll tells. An old answer would undo what is known, and the next one do it again.
+    pub(super) fn yielding(self) -> Self {
+        match self.version {
+            None => self,
+            Some(_) => Self { outcome: Outcome::Unchanged, error: None, etag: None, version: None, ..self },
+        }
+    }
+}
+
 /// Why an answer holds nothing to compare.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
@@ -85,7 +96,13 @@ pub(super) fn judge_page(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>) ->
         Outcome::NotFound => Refusal { outcome: Outcome::Failed, ..refusal },
         _ => refusal,
     })?;
-    asked.provider.listed(body).map_err(|what| malformed(&format!("answer is no list: {what}"), asked.key))
+    let mut listed =
+        asked.provider.listed(body).map_err(|what| malformed(&format!("answer is no list: {what}"), asked.key))?;
+    let items = listed.segments.len();
+    // The key must not become the name of a segment.
+    listed.segments.retain(|found| asked.key.scrub(&found.id) == found.id);
+    listed.odd += items - listed.segments.len();
+    Ok(listed)
 }
 
 /// The JSON of a 200 answer.

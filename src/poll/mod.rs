@@ -5,6 +5,7 @@
 
 mod health;
 mod judge;
+mod overlap;
 mod page;
 mod roster;
 mod sweep;
@@ -21,16 +22,18 @@ use crate::events::Events;
 use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceState};
 use crate::provider::Provider;
 use crate::store::{
-    BeginPoll, Error, FinishPoll, Latest, NewVersion, PollId, SegmentEnd, SegmentId, SourceId, Store, VersionEntry,
+    Absence, BeginPoll, Error, FinishPoll, Latest, NewVersion, PollId, SegmentEnd, SegmentId, SourceId, Store,
+    VersionEntry,
 };
 use crate::transport::{Answer, NoAnswer, Request, Transport};
 
 use health::Health;
 use judge::{Asked, Verdict, Wanted, judge};
+use overlap::Overlap;
 
 pub use page::{Covered, Swept, Walk};
 pub use roster::Roster;
-pub use sweep::{PAGE_SIZE, Step, Sweep};
+pub use sweep::{Failing, PAGE_SIZE, Step, Sweep};
 
 /// How often a judgement is made again when the file moved on meanwhile.
 const TRIES: u32 = 3;
@@ -43,6 +46,7 @@ pub struct Source {
     transport: Transport,
     ignore: Vec<Path>,
     health: Mutex<Health>,
+    overlap: Overlap,
 }
 
 impl Source {
@@ -54,7 +58,8 @@ impl Source {
         ignore: Vec<Path>,
         state: SourceState,
     ) -> Self {
-        Self { id, provider, transport, ignore, health: Mutex::new(Health::new(state)) }
+        let (health, overlap) = (Mutex::new(Health::new(state)), Overlap::default());
+        Self { id, provider, transport, ignore, health, overlap }
     }
 }
 
@@ -113,24 +118,29 @@ impl Poller {
         let Some(Asking { poll, answer, now }) = self.ask(source, begin, &request, leave).await? else {
             return Ok(None);
         };
+
+        let _turn = source.overlap.single().await;
+        let seq = latest.seq;
+        latest = self.cache.latest(get.segment).await?;
+        let is_overtaken = latest.seq != seq;
         let wanted = Wanted { id: &get.key.id, validator: validator.as_deref(), is_unlisted: get.is_unlisted };
         let mut tries = 1;
         loop {
-            let Verdict { outcome, error, usage, etag, version } = judge(&answer, source.asked(), wanted, &latest);
+            let verdict = judge(&answer, source.asked(), wanted, &latest);
+            let verdict = if is_overtaken { verdict.yielding() } else { verdict };
+            let Verdict { outcome, error, usage, etag, version } = verdict;
             let next = after(&latest, version.as_ref(), etag.as_deref(), outcome);
             let segments = vec![SegmentEnd { id: get.segment, outcome, etag, version }];
             let ended = Ended { poll, now, outcome, error, usage };
-            match self.finish(source, &answer, ended, segments).await {
+            match self.finish(source, &answer, ended, segments, None).await {
                 Ok(polled) => {
+                    source.overlap.note(&polled, get.segment);
                     if next != *latest {
                         self.cache.put(get.segment, Arc::new(next)).await;
                     }
                     return Ok(Some(polled));
                 }
-                // A page of a list brought a version of it meanwhile.
-                Err(Error::Conflict { .. }) if tries < TRIES => {
-                    latest = Arc::new(self.store.latest(get.segment).await?);
-                }
+                Err(Error::Conflict { .. }) if tries < TRIES => latest = self.look_again(get.segment).await?,
                 Err(error) => return Err(error),
             }
             tries += 1;
@@ -167,6 +177,13 @@ impl Poller {
         Ok(None)
     }
 
+    /// What the file knows of a segment, past the cache: a commit whose caller was given up never reached that.
+    async fn look_again(&self, segment: SegmentId) -> Result<Arc<Latest>, Error> {
+        let latest = Arc::new(self.store.latest(segment).await?);
+        self.cache.put(segment, Arc::clone(&latest)).await;
+        Ok(latest)
+    }
+
     /// Commits the end of a poll and announces what it brought.
     async fn finish(
         &self,
@@ -174,10 +191,13 @@ impl Poller {
         answer: &Result<Answer, NoAnswer>,
         ended: Ended,
         segments: Vec<SegmentEnd>,
+        absence: Option<Absence>,
     ) -> Result<Polled, Error> {
         let Ended { poll, now, outcome, error, usage } = ended;
         let answer = answer.as_ref().ok();
-        let source_state = source.observe(outcome);
+        // A page that makes no sense is the trouble of all its segments.
+        let is_list_broken = outcome == Outcome::Malformed && segments.is_empty();
+        let source_state = source.observe(if is_list_broken { Outcome::Failed } else { outcome });
         let finish = FinishPoll {
             poll,
             now,
@@ -191,7 +211,11 @@ impl Poller {
             source_state: source_state.map(|state| (state, error.clone().filter(|_| state != SourceState::Ok))),
             held_until: answer.and_then(|answer| answer.hold).map(|hold| now.wall.plus(hold)),
         };
-        let committed: Vec<_> = self.store.finish_poll(finish).await?.into_iter().map(Arc::new).collect();
+        let made = match absence {
+            None => self.store.finish_poll(finish).await?,
+            Some(absence) => self.store.finish_sweep(finish, absence).await?,
+        };
+        let committed: Vec<_> = made.into_iter().map(Arc::new).collect();
         if let Some(state) = source_state {
             source.health().state = state;
         }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::judge::{Asked, Refusal, compare, judge_page};
+use super::overlap::PageFlight;
 use super::{Asking, Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES, after};
 use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
 use crate::poll::Polled;
 use crate::provider::{Found, Listed};
-use crate::store::{BeginPoll, Error, Latest, SegmentEnd, SegmentId};
+use crate::store::{Absence, BeginPoll, Error, Latest, SegmentEnd, SegmentId};
 
 /// Whose list is walked through, and for which segments.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +48,10 @@ pub struct Covered {
 struct Item {
     key: SegmentKey,
     id: SegmentId,
-    /// `None`: the whole list lacks it.
-    found: Option<Found>,
+    found: Found,
     latest: Arc<Latest>,
+    /// A single request has made a version of it since the page was asked for.
+    is_overtaken: bool,
 }
 
 impl Poller {
@@ -62,38 +64,46 @@ impl Poller {
         sweep: &mut Sweep,
         leave: Leave<'_>,
     ) -> Result<Option<Swept>, Error> {
+        let flight = source.overlap.begin_page();
         let begin = BeginPoll { source: source.id, segment: None, kind: walk.kind, now: self.clock.now() };
+        sweep.begin(begin.now);
         let request = source.provider.list(sweep.page());
         let Some(Asking { poll, answer, now }) = self.ask(source, begin, &request, leave).await? else {
             return Ok(None);
         };
+
+        let _turn = flight.turn().await;
         let listed = match judge_page(&answer, source.asked()) {
             Ok(listed) => listed,
             Err(Refusal { outcome, error }) => {
                 let ended = Ended { poll, now, outcome, error: Some(error), usage: None };
-                let polled = self.finish(source, &answer, ended, Vec::new()).await?;
+                let polled = self.finish(source, &answer, ended, Vec::new(), None).await?;
                 return Ok(Some(Swept { polled, covered: Vec::new(), step: None }));
             }
         };
         let step = sweep.take(&listed);
         let usage = listed.usage;
-        let mut items = self.items(source, walk, listed).await?;
-        if step == Step::Complete {
-            items.extend(self.confirmed_gone(walk, sweep).await?);
-        }
+        let mut items = self.items(source, walk, listed, &flight).await?;
+        let gone = if step == Step::Complete { self.still_gone(walk, sweep).await? } else { Vec::new() };
+        let since = sweep.began().map_or(now.wall, |began| began.wall.min(now.wall));
+        let absence = Absence { segments: gone.iter().map(|(_, id)| *id).collect(), since };
         let mut tries = 1;
         loop {
             let ends: Vec<SegmentEnd> = items.iter().map(|item| item.end(source.asked())).collect();
             let outcome =
                 if ends.iter().any(|end| end.version.is_some()) { Outcome::Updated } else { Outcome::Unchanged };
             let ended = Ended { poll, now, outcome, error: None, usage };
-            match self.finish(source, &answer, ended, ends.clone()).await {
+            match self.finish(source, &answer, ended, ends.clone(), Some(absence.clone())).await {
                 Ok(polled) => {
-                    let covered = self.remember(&items, &ends).await;
+                    let mut covered = self.remember(&items, &ends).await;
+                    covered.extend(gone.into_iter().map(|(key, _)| Covered { key, outcome: Outcome::NotFound }));
                     return Ok(Some(Swept { polled, covered, step: Some(step) }));
                 }
-                // A single request brought a version of one of them meanwhile.
-                Err(Error::Conflict { .. }) if tries < TRIES => self.look_again(&mut items).await?,
+                Err(Error::Conflict { .. }) if tries < TRIES => {
+                    for item in &mut items {
+                        item.latest = self.look_again(item.id).await?;
+                    }
+                }
                 Err(error) => return Err(error),
             }
             tries += 1;
@@ -101,7 +111,13 @@ impl Poller {
     }
 
     /// The tracked segments of a page, each once.
-    async fn items(&self, source: &Source, walk: Walk<'_>, listed: Listed) -> Result<Vec<Item>, Error> {
+    async fn items(
+        &self,
+        source: &Source,
+        walk: Walk<'_>,
+        listed: Listed,
+        flight: &PageFlight<'_>,
+    ) -> Result<Vec<Item>, Error> {
         let Walk { name, roster, all, .. } = walk;
         if all {
             let new = listed.segments.iter().filter(|found| roster.get(name, &found.id).is_none());
@@ -117,29 +133,25 @@ impl Poller {
         for found in listed.segments {
             let Some(id) = roster.get(name, &found.id).filter(|id| seen.insert(*id)) else { continue };
             let key = SegmentKey::new(name.clone(), found.id.as_str());
-            items.push(Item { key, id, latest: self.cache.latest(id).await?, found: Some(found) });
+            let latest = self.cache.latest(id).await?;
+            items.push(Item { key, id, found, latest, is_overtaken: flight.is_overtaken(id) });
         }
         Ok(items)
     }
 
-    /// Segments that are not there, and that the whole list lacks: it says once more that they are not.
-    async fn confirmed_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<Item>, Error> {
+    /// Segments that were not there before, and that the whole list lacks: they still are not. One that was never seen at
+    /// all is asked for by itself first, for a list may not have everything.
+    async fn still_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<(SegmentKey, SegmentId)>, Error> {
         let mut gone = Vec::new();
         for (key, id) in walk.roster.of(walk.name, |id| !sweep.seen().contains(id)) {
             let latest = self.cache.latest(id).await?;
-            if latest.state != SegmentState::Present {
-                gone.push(Item { key, id, found: None, latest });
+            match latest.state {
+                SegmentState::Deleted => gone.push((key, id)),
+                SegmentState::Pending if latest.not_found => gone.push((key, id)),
+                SegmentState::Pending | SegmentState::Present => (),
             }
         }
         Ok(gone)
-    }
-
-    /// Reads what the file knows of the items now.
-    async fn look_again(&self, items: &mut [Item]) -> Result<(), Error> {
-        for item in items {
-            item.latest = Arc::new(self.store.latest(item.id).await?);
-        }
-        Ok(())
     }
 
     /// Moves the cache after the commit.
@@ -159,10 +171,11 @@ impl Poller {
 impl Item {
     /// What the page means for it.
     fn end(&self, asked: Asked<'_>) -> SegmentEnd {
-        let (outcome, version) = match &self.found {
-            Some(found) => compare(found.clone(), asked, &self.latest),
-            None => (Outcome::NotFound, None),
-        };
+        let (outcome, version) = compare(self.found.clone(), asked, &self.latest);
+        if self.is_overtaken && version.is_some() {
+            // The next poll tells which of the two is newer.
+            return SegmentEnd { id: self.id, outcome: Outcome::Unchanged, etag: None, version: None };
+        }
         // A list has no validator for one of its segments, and one of an older document would be wrong.
         let etag = self.latest.etag.clone().filter(|_| version.is_none());
         SegmentEnd { id: self.id, outcome, etag, version }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::clock::Now;
 use crate::provider::{Listed, Page};
 
 /// Segments asked for with each page; the largest size that is known to be accepted (PROVIDERS.md).
@@ -10,17 +11,36 @@ pub const PAGE_SIZE: usize = 100;
 /// No list is followed further.
 const LONGEST: usize = 10_000;
 
+/// A page that failed so often in a row is passed by, so that it does not keep the others from being read.
+const TRIES: u32 = 3;
+
 /// How far a sweep has come.
 #[derive(Debug, Default)]
 pub struct Sweep {
+    began: Option<Now>,
     pages: usize,
     offset: usize,
     seen: HashSet<String>,
     total: Option<usize>,
     /// Pages in a row that brought no segment that was not seen before.
     barren: u32,
-    /// Something in it was no segment.
+    /// Something in it was no segment, or a page was passed by.
     odd: bool,
+    /// How often the page to ask for next has failed.
+    failures: u32,
+    /// The page before it was passed by.
+    has_passed: bool,
+}
+
+/// What follows a page that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// The same page again.
+    Page,
+    /// The page after it.
+    Passed,
+    /// The first page: the list as a whole seems to fail.
+    List,
 }
 
 /// What comes after a page.
@@ -35,6 +55,16 @@ pub enum Step {
 }
 
 impl Sweep {
+    /// A page is about to be asked for.
+    pub fn begin(&mut self, now: Now) {
+        self.began.get_or_insert(now);
+    }
+
+    /// When the first page was asked for: what appeared since may not have been seen.
+    pub fn began(&self) -> Option<Now> {
+        self.began
+    }
+
     /// The page to ask for next.
     pub fn page(&self) -> Page {
         Page { number: self.pages, offset: self.offset, size: PAGE_SIZE }
@@ -50,6 +80,23 @@ impl Sweep {
         &self.seen
     }
 
+    /// The page has failed. One that goes on failing is passed by, and the sweep is partial; after two in a row it begins
+    /// anew, for segments that no page tells about are asked for singly, and these would be all.
+    pub fn fail(&mut self) -> Failing {
+        self.failures += 1;
+        if self.failures < TRIES {
+            Failing::Page
+        } else if self.has_passed {
+            *self = Self::default();
+            Failing::List
+        } else {
+            (self.failures, self.has_passed, self.odd) = (0, true, true);
+            self.pages += 1;
+            self.offset += PAGE_SIZE;
+            Failing::Passed
+        }
+    }
+
     /// Takes a page in.
     ///
     /// A list that says how many segments it has must bring them. Without that, "no next page" is believed, and a list
@@ -58,6 +105,7 @@ impl Sweep {
     pub fn take(&mut self, listed: &Listed) -> Step {
         let count = listed.segments.len() + listed.odd;
         let before = self.seen.len();
+        (self.failures, self.has_passed) = (0, false);
         self.seen.extend(listed.segments.iter().map(|found| found.id.clone()));
         self.barren = if self.seen.len() == before { self.barren + 1 } else { 0 };
         self.odd |= listed.odd > 0;
@@ -162,6 +210,30 @@ mod tests {
     fn a_list_that_runs_in_circles_is_partial() {
         let page = || listed(0..10, Some(true), None);
         assert_eq!(sweep(&[page(), page(), page()]).0, [More, More, Partial]);
+    }
+
+    #[test]
+    fn a_page_that_goes_on_failing_is_passed_by() {
+        let mut sweep = Sweep::default();
+        assert_eq!(sweep.take(&listed(0..100, Some(true), Some(250))), More);
+        assert_eq!([sweep.fail(), sweep.fail(), sweep.fail()], [Failing::Page, Failing::Page, Failing::Passed]);
+        assert_eq!(sweep.page(), Page { number: 2, offset: 200, size: 100 });
+        assert_eq!(sweep.take(&listed(200..250, Some(false), Some(250))), More);
+        assert_eq!(sweep.take(&listed(0..0, Some(false), Some(250))), Partial);
+    }
+
+    #[test]
+    fn a_list_that_fails_as_a_whole_begins_anew() {
+        let mut sweep = Sweep::default();
+        sweep.take(&listed(0..100, Some(true), None));
+        let failing: Vec<Failing> = (0..6).map(|_| sweep.fail()).collect();
+        assert_eq!(failing[2..], [Failing::Passed, Failing::Page, Failing::Page, Failing::List]);
+        assert_eq!((sweep.page().number, sweep.seen().len()), (0, 0));
+        // Two bad pages with a good one between them are two bad pages.
+        let mut sweep = Sweep::default();
+        assert_eq!([sweep.fail(), sweep.fail(), sweep.fail()][2], Failing::Passed);
+        sweep.take(&listed(100..200, Some(true), None));
+        assert_eq!([sweep.fail(), sweep.fail(), sweep.fail()], [Failing::Page, Failing::Page, Failing::Passed]);
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Listed {
         let Some(Value::Array(items)) = items else { return None };
         let count = items.len();
         let found = |segment: Value| {
-            let id = text(&segment, id)?.to_owned();
+            let id = text(&segment, id).filter(|id| !id.trim().is_empty())?.to_owned();
             Some(Found { id, segment, usage: None })
         };
         let segments: Vec<Found> = items.into_iter().filter_map(found).collect();

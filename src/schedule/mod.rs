@@ -210,6 +210,15 @@ impl Schedule {
         self.urgent.retain(|other| other != work);
     }
 
+    /// Takes one out unless it is in flight; false when it is.
+    pub fn cancel(&mut self, work: &Work) -> bool {
+        let is_waiting = self.entries.get(work).is_none_or(|entry| !entry.in_flight);
+        if is_waiting {
+            self.forget(work);
+        }
+        is_waiting
+    }
+
     /// Takes all of a source out that is not in flight, and names it.
     pub fn forget_waiting(&mut self, source: &SourceName) -> Vec<Work> {
         let waiting = self.entries.iter().filter(|(work, entry)| work.source() == source && !entry.in_flight);

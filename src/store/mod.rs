@@ -20,8 +20,8 @@ pub use error::{Error, OpenError};
 pub use file::Holder;
 pub use read::{At, FreshnessRow, LogFilter, Reader, Scope, SourceRow, StoredVersion, Tally};
 pub use write::{
-    BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, Retired, SegmentEnd, Store,
-    StoredDocument,
+    Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, Retired,
+    SegmentEnd, Store, StoredDocument,
 };
 
 use error::Fault;

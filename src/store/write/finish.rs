@@ -48,11 +48,29 @@ pub struct SegmentEnd {
     pub version: Option<NewVersion>,
 }
 
+/// Segments that are not there, and that a whole list lacks.
+#[derive(Clone, Debug)]
+pub struct Absence {
+    /// Which; one that is there after all is left as it is.
+    pub segments: Vec<SegmentId>,
+    /// When the first page of the list was asked for: what came back later may not be in it.
+    pub since: UnixMs,
+}
+
 impl Store {
     /// Closes the poll's row and writes what it brought, all or nothing. Returns the versions that it made, as they are
     /// in the file, in the order of `segments`.
     pub async fn finish_poll(&self, end: FinishPoll) -> Result<Vec<VersionEntry>, Error> {
         self.run(move |connection| finish(connection, end)).await
+    }
+
+    /// The same for a list's page, after which some segments are known not to be in the list.
+    pub async fn finish_sweep(&self, end: FinishPoll, absence: Absence) -> Result<Vec<VersionEntry>, Error> {
+        self.run(move |connection| {
+            still_absent(connection, &absence, end.now)?;
+            finish(connection, end)
+        })
+        .await
     }
 }
 
@@ -87,6 +105,19 @@ fn finish(connection: &Connection, end: FinishPoll) -> Result<Vec<VersionEntry>,
     }
     tick(connection, now)?;
     Ok(made)
+}
+
+fn still_absent(connection: &Connection, absence: &Absence, now: Now) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE segments SET
+            last_checked_at = ?2, checked_boot_ms = ?3, failures = 0, last_error = NULL, confirmed_at = ?4,
+            not_found = not_found + 1
+         WHERE id = ?1 AND state <> 'present'",
+    )?;
+    for segment in &absence.segments {
+        statement.execute(params![segment, now.wall.0, now.boot_ms, absence.since.0])?;
+    }
+    Ok(())
 }
 
 /// Returns the poll's source and start.

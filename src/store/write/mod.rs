@@ -12,7 +12,7 @@ mod queue;
 mod version;
 
 pub use declare::{DeclareSource, Declared, Known, KnownSource, Retired};
-pub use finish::{FinishPoll, SegmentEnd};
+pub use finish::{Absence, FinishPoll, SegmentEnd};
 pub use keep::Latest;
 pub use poll::BeginPoll;
 pub use version::{NewVersion, StoredDocument};

@@ -8,6 +8,10 @@ use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
 use crate::poll::{Covered, Failing, Leave, Polled, Step, Sweep, Walk};
 use crate::schedule::{Ended, Target, Work};
 
+/// Segments of one source that wait to be asked for because its list lacked them; more wait for the next sweep. A list
+/// that is empty by mistake must not keep the daemon from reading it again.
+const MOST_MISSED: usize = 100;
+
 impl Account {
     /// Asks for the next page of a source's list.
     pub(super) async fn sweep(
@@ -92,7 +96,9 @@ impl Account {
             return;
         }
         desk.schedule.set_requests(&work, u32::try_from(sweep.pages()).unwrap_or(u32::MAX));
-        for (key, _) in open {
+        let waiting = desk.missed.iter().filter(|key| key.source == *source).count();
+        let room = if matches!(self.mode, Mode::Once(_)) { usize::MAX } else { MOST_MISSED.saturating_sub(waiting) };
+        for (key, _) in open.into_iter().take(room) {
             let get = Work::Get(key.clone());
             if !desk.schedule.has(&get) {
                 desk.missed.insert(key);

@@ -1,7 +1,7 @@
 //! Pages that fail: what is known stays, the sweep goes on, and one bad page starves nobody.
 
 use segsync::model::Outcome;
-use segsync::simulator::{Fault, On, Times};
+use segsync::simulator::{Fault, On, Provider, Times};
 
 use super::world::{BOTH, World, id, is_page, pages};
 
@@ -107,5 +107,27 @@ async fn a_list_of_nonsense_shows_in_the_state_of_its_source() {
         world.run(async |_| world.answered(4, is_page).await).await;
         assert_eq!(world.rows("SELECT state, last_error IS NOT NULL FROM sources"), ["failing 1"], "{provider:?}");
         assert_eq!(world.rows("SELECT DISTINCT outcome FROM polls"), ["malformed"]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_empty_by_mistake_is_soon_read_again() {
+    for provider in BOTH {
+        let mut world = World::new(provider, 0..250).await;
+        world.every = "50ms";
+        world.pass().await;
+        let empty = match provider {
+            Provider::Statsig => r#"{"message": "ok", "data": [], "pagination": {"nextPage": null}}"#,
+            Provider::Octave => r#"{"data": [], "hasNext": false, "total": 0}"#,
+        };
+        world.simulator.misbehave(provider, On::List, Times::Next(1), Fault::status(200).json(empty));
+        let before = world.simulator.arrivals().len();
+        world.run(async |_| world.answered(4, is_page).await).await;
+        let arrivals = world.simulator.arrivals();
+        let after_the_empty_page = arrivals.iter().skip(before + 1);
+        let between = after_the_empty_page.take_while(|arrival| !arrival.target.contains("limit=")).count();
+        assert!(between <= 100, "{between} single requests before the list is read again");
+        assert_eq!(world.count("SELECT count(*) FROM versions"), 250, "nothing is deleted");
+        world.assert_one_row_per_request();
     }
 }

@@ -14,7 +14,8 @@ CREATE TABLE sources (
     state       TEXT    NOT NULL CHECK (state IN ('ok', 'unauthorized', 'held', 'failing')),
     state_since INTEGER NOT NULL, -- when it took this state
     last_error  TEXT,             -- why; NULL while it is ok
-    held_until  INTEGER           -- until when the provider asked not to be asked; NULL: it never did
+    held_until  INTEGER,          -- until when the provider asked not to be asked; NULL: it never did
+    pace        REAL    NOT NULL DEFAULT 1.0 CHECK (pace > 0 AND pace <= 1) -- share of the full rate after the last answer
 ) STRICT;
 
 CREATE TABLE segments (

@@ -85,6 +85,7 @@ impl Fixture {
             segments: vec![SegmentEnd { id: segment, outcome, etag: None, version }],
             source_state: state,
             held_until: None,
+            pace: None,
         };
         self.store.finish_poll(end).await.expect("finished");
     }
@@ -773,6 +774,7 @@ async fn status_tells_what_each_account_waits_for() {
                 segments: Vec::new(),
                 source_state: Some((SourceState::Held, Some("HTTP 429, too many requests".to_owned()))),
                 held_until: Some(kept),
+                pace: Some(0.7),
             };
             store.finish_poll(end).await.expect("finished");
         }
@@ -786,10 +788,14 @@ async fn status_tells_what_each_account_waits_for() {
     // the list of two is one page.
     let line =
         |source: &str| text.lines().find(|line| line.starts_with(&format!("requests of {source}"))).expect("a line");
-    assert_eq!(line("web"), "requests of web: 1/1 in 10m; held for another 3 min; intervals stretched 10.00 times");
-    assert_eq!(line("crm"), "requests of crm: 1/1 in 10m; intervals stretched 10.00 times");
+    assert_eq!(
+        line("web"),
+        "requests of web: 1/1 in 10m; held for another 3 min; pace 70 %; intervals stretched 10.00 times"
+    );
+    assert_eq!(line("crm"), "requests of crm: 1/1 in 10m; pace 70 %; intervals stretched 10.00 times");
     let json = parse(&file.run(&["status", "--format", "json"]).out).expect("JSON");
     assert_eq!((&json["budgets"][0]["held_until"], &json["budgets"][1]["held_until"]), (&json!(until), &Value::Null));
+    assert_eq!(json["budgets"][0]["pace"].as_f64(), Some(0.7));
     assert_eq!(json["budgets"][0]["stretch"]["promises"].as_f64(), Some(1.0));
     assert!(json["budgets"][0]["stretch"]["wishes"].as_f64().is_some_and(|times| (times - 10.0).abs() < 1e-6));
 }

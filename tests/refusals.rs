@@ -261,6 +261,7 @@ async fn a_refusal_to_serve_more_holds_the_account() {
             "SELECT s.held_until - p.finished_at BETWEEN {least} AND {most} FROM sources AS s JOIN polls AS p ON p.source_id = s.id AND p.outcome = 'throttled'"
         );
         assert_eq!(bench.rows(&held), ["1", "1"], "{what}");
+        assert_eq!(bench.rows("SELECT pace FROM sources"), ["0.7", "0.7"], "{what}");
         // The next process keeps it.
         let usage = if seconds > 60 { bench.look().await.usage } else { Vec::new() };
         for (_, usage) in usage {

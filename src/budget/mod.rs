@@ -300,6 +300,15 @@ pub struct Remaining {
     pub reset_after: Duration,
 }
 
+/// How an account stands after an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// How long nothing is sent from now on.
+    pub hold: Option<Duration>,
+    /// The pacer's share of its full rate.
+    pub pace: f64,
+}
+
 /// A request on its way. Dropped without an end, it counts as one without an answer.
 #[must_use]
 pub struct Sending {
@@ -309,8 +318,8 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// An answer was seen. Returns how long nothing is sent from now on.
-    pub fn end(mut self, end: End) -> Option<Duration> {
+    /// An answer was seen. Returns how the account stands with it.
+    pub fn end(mut self, end: End) -> Standing {
         self.has_ended = true;
         let Ticket { budget, epoch } = &self.ticket;
         let now = budget.0.clock.now().mono;
@@ -336,7 +345,7 @@ impl Sending {
             }
         }
         budget.0.changed.notify_one();
-        gates.hold.remaining(now)
+        Standing { hold: gates.hold.remaining(now), pace: gates.pacer.rate() }
     }
 }
 

@@ -82,6 +82,8 @@ struct BudgetUse {
     used: Vec<(Limit, u64)>,
     /// Until when nothing is sent, as the provider asked.
     held_until: Option<UnixMs>,
+    /// The pacer's share of its full rate after the last answer.
+    pace: f64,
     /// By how much the intervals stretch.
     stretch: Stretch,
 }
@@ -208,7 +210,8 @@ impl Status {
             let left = budget.held_until.map(|until| age(self.now, until));
             let held = left.map(|left| format!("; held for another {}", span(left))).unwrap_or_default();
             let stretch = if budget.stretch.is_none() { String::new() } else { format!("; {}", budget.stretch) };
-            format!("requests of {}: {used}{held}{stretch}", names.join(", "))
+            let pace = if budget.pace < 1.0 { format!("; pace {:.0} %", budget.pace * 100.0) } else { String::new() };
+            format!("requests of {}: {used}{held}{pace}{stretch}", names.join(", "))
         };
         self.sources.iter().filter_map(trouble).chain(self.budgets.iter().map(budget)).collect()
     }
@@ -251,6 +254,7 @@ impl Status {
             let used = budget.used.iter().map(|(limit, used)| json!({"limit": limit, "used": used}));
             json!({
                 "sources": budget.sources, "limits": used.collect::<Vec<_>>(), "held_until": budget.held_until,
+                "pace": budget.pace,
                 "stretch": {"wishes": budget.stretch.wishes, "promises": budget.stretch.promises},
             })
         };
@@ -387,7 +391,8 @@ fn budgets(
             used.push((limit, requests));
         }
         let held_until = own().filter_map(|source| source.held_until).filter(|until| *until > now).max();
-        budgets.push(BudgetUse { used, held_until, stretch: forecast.stretch, sources: names });
+        let pace = own().map(|source| source.pace).fold(1.0, f64::min);
+        budgets.push(BudgetUse { used, held_until, pace, stretch: forecast.stretch, sources: names });
     }
     Ok(budgets)
 }

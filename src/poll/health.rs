@@ -10,11 +10,13 @@ const FAILING_AFTER: u32 = 3;
 pub(super) struct Health {
     pub(super) state: SourceState,
     failures: u32,
+    /// The account's pace as the file has it, once this process wrote it.
+    pub(super) pace: Option<f64>,
 }
 
 impl Health {
     pub(super) fn new(state: SourceState) -> Self {
-        Self { state, failures: 0 }
+        Self { state, failures: 0, pace: None }
     }
 
     /// Counts one more outcome, and returns the state that follows; it is taken over once it is in the file:

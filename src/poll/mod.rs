@@ -172,6 +172,7 @@ impl Poller {
             segments: Vec::new(),
             source_state: None,
             held_until: None,
+            pace: None,
         };
         self.store.finish_poll(finish).await?;
         Ok(None)
@@ -198,6 +199,7 @@ impl Poller {
         // A page that makes no sense is the trouble of all its segments.
         let is_list_broken = outcome == Outcome::Malformed && segments.is_empty();
         let source_state = source.observe(if is_list_broken { Outcome::Failed } else { outcome });
+        let pace = answer.map(|answer| answer.standing.pace).filter(|pace| source.health().pace != Some(*pace));
         let finish = FinishPoll {
             poll,
             now,
@@ -209,16 +211,18 @@ impl Poller {
             segments,
             // A 404 heals a source, too, and its text is no error of it.
             source_state: source_state.map(|state| (state, error.clone().filter(|_| state != SourceState::Ok))),
-            held_until: answer.and_then(|answer| answer.hold).map(|hold| now.wall.plus(hold)),
+            held_until: answer.and_then(|answer| answer.standing.hold).map(|hold| now.wall.plus(hold)),
+            pace,
         };
         let made = match absence {
             None => self.store.finish_poll(finish).await?,
             Some(absence) => self.store.finish_sweep(finish, absence).await?,
         };
         let committed: Vec<_> = made.into_iter().map(Arc::new).collect();
-        if let Some(state) = source_state {
-            source.health().state = state;
-        }
+        let mut health = source.health();
+        health.state = source_state.unwrap_or(health.state);
+        health.pace = pace.or(health.pace);
+        drop(health);
         for version in &committed {
             self.events.announce(Arc::clone(version));
         }

@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use url::Url;
 
-use crate::budget::{End, Permit};
+use crate::budget::{End, Permit, Standing};
 use crate::clock::Clock;
 use crate::secret::ApiKey;
 
@@ -51,8 +51,8 @@ pub struct Answer {
     pub etag: Option<String>,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
-    /// How long the account sends nothing from now on.
-    pub hold: Option<Duration>,
+    /// How the account stands with it.
+    pub standing: Standing,
     /// The decoded body.
     pub body: Result<Vec<u8>, BodyError>,
 }
@@ -146,11 +146,11 @@ impl Transport {
         let body = self.body(response).await;
         // 200 and 304 tell what was asked for, whatever else they ask.
         let refused = status == 429 || (![200, 304].contains(&status) && retry_after.is_some());
-        let hold = sending.end(match refused {
+        let standing = sending.end(match refused {
             true => End::Refused { retry_after, remaining },
             false => End::Accepted { retry_after, remaining },
         });
-        Ok(Answer { status, etag, retry_after, hold, body })
+        Ok(Answer { status, etag, retry_after, standing, body })
     }
 
     /// The request's URL; refuses what URL rules would turn into another path.

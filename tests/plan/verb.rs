@@ -205,6 +205,7 @@ async fn database(place: &Place, name: &str, count: usize, kind: PollKind) {
         segments: Vec::new(),
         source_state: None,
         held_until: None,
+        pace: None,
     };
     store.finish_poll(end).await.expect("finished");
     store.close().await.expect("closed");

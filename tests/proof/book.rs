@@ -100,6 +100,7 @@ impl Book {
                 segments: Vec::new(),
                 source_state: None,
                 held_until: None,
+                pace: None,
             };
             store.finish_poll(finish).await.expect("finished");
         }

@@ -30,7 +30,7 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     let lines: Vec<String> =
         statement.query_map([], |row| row.get(0)).expect("rows").map(|line| line.expect("a line")).collect();
     insta::assert_snapshot!(lines.join("\n"), @"
-    table sources: id, name, provider, base_url, state, state_since, last_error, held_until
+    table sources: id, name, provider, base_url, state, state_since, last_error, held_until, pace
     table segments: id, source_id, key, tracked, state, first_seen_at, last_checked_at, last_changed_at, version, failures, last_error, etag, confirmed_at, checked_boot_ms, not_found
     table versions: id, segment_id, seq, op, cause, observed_at, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, hash, chain, document, poll_id
     table changes: version_id, ordinal, observed_at, op, path, field, old, new

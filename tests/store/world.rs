@@ -154,6 +154,7 @@ pub(crate) fn end(
         segments: vec![SegmentEnd { id: segment.id, outcome, etag: None, version }],
         source_state: None,
         held_until: None,
+        pace: None,
     }
 }
 

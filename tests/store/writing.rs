@@ -150,6 +150,7 @@ async fn a_page_of_a_list_ends_for_all_its_segments() {
             segments: segments.into(),
             source_state: Some((SourceState::Held, Some("wait".to_owned()))),
             held_until: None,
+            pace: None,
         })
         .await
         .expect("ended");

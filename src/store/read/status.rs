@@ -11,7 +11,7 @@ use crate::model::{Outcome, SegmentKey, SegmentState, SourceName, SourceState, U
 use crate::store::{Columns, PollId, SourceId, VersionId};
 
 /// A source, configured now or once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SourceRow {
     /// Its row.
     pub id: SourceId,
@@ -29,6 +29,8 @@ pub struct SourceRow {
     pub last_error: Option<String>,
     /// Until when the provider asked not to be asked, perhaps long ago; `None`: it never did.
     pub held_until: Option<UnixMs>,
+    /// The account's pace after the last answer, as a share of its full rate: less than 1 after a refusal.
+    pub pace: f64,
     /// How many of its segments are tracked; 0 where the configuration no longer names it.
     pub tracked: i64,
 }
@@ -69,7 +71,7 @@ impl Reader {
         self.read(|connection| {
             let mut statement = connection.prepare(
                 "SELECT src.id, src.name, src.provider, src.base_url, src.state, src.state_since, src.last_error,
-                        src.held_until,
+                        src.held_until, src.pace,
                         (SELECT count(*) FROM segments AS s WHERE s.source_id = src.id AND s.tracked = 1) AS tracked
                  FROM sources AS src ORDER BY src.id",
             )?;
@@ -197,6 +199,7 @@ fn source(row: &Row<'_>) -> rusqlite::Result<SourceRow> {
         state_since: row.time("state_since")?,
         last_error: row.get("last_error")?,
         held_until: row.maybe_time("held_until")?,
+        pace: row.get("pace")?,
         tracked: row.get("tracked")?,
     })
 }

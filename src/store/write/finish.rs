@@ -33,6 +33,8 @@ pub struct FinishPoll {
     pub source_state: Option<(SourceState, Option<String>)>,
     /// Until when the provider asked not to be asked, where it did.
     pub held_until: Option<UnixMs>,
+    /// The account's pace from now on, as a share of its full rate, where it may have changed.
+    pub pace: Option<f64>,
 }
 
 /// What a poll tells about one segment.
@@ -89,6 +91,9 @@ fn finish(connection: &Connection, end: FinishPoll) -> Result<Vec<VersionEntry>,
         connection
             .prepare_cached("UPDATE sources SET held_until = ?2 WHERE id = ?1")?
             .execute(params![source, until.0])?;
+    }
+    if let Some(pace) = end.pace {
+        connection.prepare_cached("UPDATE sources SET pace = ?2 WHERE id = ?1")?.execute(params![source, pace])?;
     }
     let FinishPoll { poll, now, error, segments, .. } = end;
     let mut made = Vec::new();

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use segsync::simulator::lively::statsig;
 use segsync::simulator::{Fault, On, Provider, STATSIG_KEY, Settings, Simulator, Times};
 use tempfile::TempDir;
@@ -72,10 +73,9 @@ impl Desk {
     }
 }
 
-fn signal(child: &Child, name: &str) {
-    let pid = child.id().expect("it runs").to_string();
-    let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
-    assert!(sent.success());
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id().expect("it runs")).expect("a pid");
+    kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("sent");
 }
 
 /// Waits for the end.
@@ -90,10 +90,10 @@ async fn the_daemon_reloads_on_sighup_and_stops_cleanly_on_sigterm() {
     let mut child = desk.command(&["run"]).spawn().expect("it starts");
     desk.asked_for("staff", 1).await;
     desk.configure(r#"["beta_users"]"#);
-    signal(&child, "HUP");
+    signal(&child, Signal::HUP);
     desk.asked_for("beta_users", 1).await;
     std::fs::write(desk.path("segsync.toml"), "nonsense = 1").expect("written");
-    signal(&child, "HUP");
+    signal(&child, Signal::HUP);
     let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
     let refusal = async {
         while let Some(line) = log.next_line().await.expect("UTF-8") {
@@ -104,7 +104,7 @@ async fn the_daemon_reloads_on_sighup_and_stops_cleanly_on_sigterm() {
         panic!("no word of a refusal")
     };
     assert!(timeout(GUARD, refusal).await.expect("no hang").contains("nonsense"));
-    signal(&child, "TERM");
+    signal(&child, Signal::TERM);
     assert_eq!(end(child).await, Some(0));
     let tracked = "SELECT group_concat(key || ' ' || tracked || ' ' || version, ', ' ORDER BY key) FROM segments";
     assert_eq!(desk.query(tracked), "beta_users 1 1, staff 0 1");
@@ -122,7 +122,7 @@ async fn a_second_daemon_is_refused_with_the_pid_of_the_first() {
     assert_eq!(code, 1);
     assert!(complaint.trim_end().ends_with(&format!("another segsync (pid {pid}) is using it")), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    signal(&child, "INT");
+    signal(&child, Signal::INT);
     assert_eq!(end(child).await, Some(0));
 }
 

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use assert_cmd::cargo::CommandCargoExt;
+use rustix::process::{Pid, Signal, kill_process};
 use segsync::clock::{Clock, Now};
 use segsync::diff::diff;
 use segsync::document::{Document, parse};
@@ -421,8 +422,8 @@ async fn log_follows_without_a_gap_or_a_double() {
     file.sees("octave", "crm/old", at("2026-01-30T11:00:01Z"), json!({"oId": "old"})).await;
     assert_eq!(following.next(), "create crm/old v1");
 
-    let pid = following.child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("ran").success());
+    let pid = i32::try_from(following.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, Signal::INT).expect("sent");
     assert_eq!(following.child.wait().expect("ended").code(), Some(0));
     let mut rest = String::new();
     following.lines.read_to_string(&mut rest).expect("text");

@@ -23,7 +23,7 @@
 //! | 4 | `provider/*`, `store/*` | a vendor's URLs, paging and shape; the only SQL |
 //! | 3 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |
 //! | 2 | `config`, `budget`, `document` | a checked configuration; the permits; canonical JSON, pure |
-//! | 1 | `clock`, `secret`, `telemetry`, `systemd` | the only reader of clocks; keys that never print; logging; notify |
+//! | 1 | `clock`, `secret`, `telemetry`, `metrics`, `systemd` | the only reader of clocks; keys that never print; logging; counters; notify |
 //! | 0 | `model` | plain words: keys, limits, outcomes, changes, times |
 //! | - | `simulator` | fake providers with a memory, for demo and tests: a wing of its own that imports nothing of the rest |
 //!
@@ -34,7 +34,7 @@
 //! - Only `store` knows SQL. Only `clock` asks for the time; everything else is given `now`. Only `daemon` spawns tasks.
 //! - `diff`, `document` and `schedule` are functions of their arguments.
 //! - A failed, empty or partial answer is never a deletion.
-//! - Events and the cache move after the commit, never before.
+//! - Events, the cache and counters move after the commit, never before.
 //! - Nothing outside of `provider`, the SQL views and the simulator names a vendor.
 //! - No test-only code in production paths.
 
@@ -47,6 +47,7 @@ pub mod daemon;
 pub mod diff;
 pub mod document;
 pub mod events;
+pub mod metrics;
 pub mod model;
 pub mod poll;
 pub mod provider;

@@ -86,8 +86,9 @@ impl Site<'_> {
                 plan.targets(&source.config, &tracked)
             });
             let ignore = source.config.ignore.clone();
+            self.poller.metrics().expect(name);
             let worker = Worker {
-                source: Source::new(known.id, source.provider, source.transport, ignore, known.state),
+                source: Source::new(known, source.provider, source.transport, ignore),
                 concurrency: usize::from(source.config.concurrency),
                 every: source.config.every,
                 all: matches!(source.config.segments, Segments::All { .. }),

@@ -23,6 +23,7 @@ use crate::budget::Usage;
 use crate::clock::Clock;
 use crate::config::{Config, Segments, Source as SourceConfig};
 use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::model::{SegmentKey, SourceName};
 use crate::poll::Poller;
 use crate::store::{DeclareSource, Store};
@@ -62,7 +63,9 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     let Wiring { clock, events, mut reloads, shutdown } = wiring;
     let store = Store::open(&prepared.config.store.path, &clock, longest_timeout(&prepared.config))?;
     let mut keep = keep_polls(&prepared.config);
-    let poller = Poller::new(store.clone(), events, clock.clone());
+    let metrics = Metrics::new(clock.now().wall);
+    store.measure(metrics.clone());
+    let poller = Poller::new(store.clone(), events, metrics, clock.clone());
     let mut engine = Engine::start(prepared, &poller, &store, &clock, None).await?;
     info!("keeping {} segments fresh", engine.segments());
     ready();
@@ -110,7 +113,8 @@ pub async fn pass(
     mut on_end: impl FnMut(&Ending, usize),
 ) -> Result<Pass> {
     let store = Store::open(&prepared.config.store.path, clock, longest_timeout(&prepared.config))?;
-    let poller = Poller::new(store.clone(), Events::default(), clock.clone());
+    let metrics = Metrics::new(clock.now().wall);
+    let poller = Poller::new(store.clone(), Events::default(), metrics, clock.clone());
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let once = Once { wanted: wanted.map(<[_]>::to_vec), endings: sender };
     let engine = Engine::start(prepared, &poller, &store, clock, Some(once)).await?;

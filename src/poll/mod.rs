@@ -19,11 +19,12 @@ use crate::budget::Permit;
 use crate::cache::Cache;
 use crate::clock::{Clock, Now};
 use crate::events::Events;
-use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceState};
+use crate::metrics::Metrics;
+use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceName, SourceState};
 use crate::provider::Provider;
 use crate::store::{
-    Absence, BeginPoll, Error, FinishPoll, Latest, NewVersion, PollId, SegmentEnd, SegmentId, SourceId, Store,
-    VersionEntry,
+    Absence, BeginPoll, Error, FinishPoll, KnownSource, Latest, NewVersion, PollId, SegmentEnd, SegmentId, SourceId,
+    Store, VersionEntry,
 };
 use crate::transport::{Answer, NoAnswer, Request, Transport};
 
@@ -42,6 +43,7 @@ const TRIES: u32 = 3;
 #[derive(Debug)]
 pub struct Source {
     id: SourceId,
+    name: SourceName,
     provider: &'static dyn Provider,
     transport: Transport,
     ignore: Vec<Path>,
@@ -50,16 +52,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// The source that the file knows as `id`, last seen in `state`.
-    pub fn new(
-        id: SourceId,
-        provider: &'static dyn Provider,
-        transport: Transport,
-        ignore: Vec<Path>,
-        state: SourceState,
-    ) -> Self {
-        let (health, overlap) = (Mutex::new(Health::new(state)), Overlap::default());
-        Self { id, provider, transport, ignore, health, overlap }
+    /// The source as the file knows it.
+    pub fn new(known: &KnownSource, provider: &'static dyn Provider, transport: Transport, ignore: Vec<Path>) -> Self {
+        let (health, overlap) = (Mutex::new(Health::new(known.state)), Overlap::default());
+        Self { id: known.id, name: known.name.clone(), provider, transport, ignore, health, overlap }
     }
 }
 
@@ -82,6 +78,7 @@ pub struct Poller {
     store: Store,
     cache: Cache,
     events: Events,
+    metrics: Metrics,
     clock: Clock,
 }
 
@@ -100,8 +97,13 @@ pub struct Get<'a> {
 
 impl Poller {
     /// Polls into `store`.
-    pub fn new(store: Store, events: Events, clock: Clock) -> Self {
-        Self { cache: Cache::new(store.clone()), store, events, clock }
+    pub fn new(store: Store, events: Events, metrics: Metrics, clock: Clock) -> Self {
+        Self { cache: Cache::new(store.clone()), store, events, metrics, clock }
+    }
+
+    /// Where polls are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Asks `source` for one segment and commits what the answer means; `None` when `leave` was given up before the
@@ -156,8 +158,10 @@ impl Poller {
         leave: Leave<'_>,
     ) -> Result<Option<Asking>, Error> {
         let poll = self.store.begin_poll(begin).await?;
+        let sent = self.clock.now().mono;
         let answer = leave.give_up.run_until_cancelled(source.transport.send(leave.permit, request)).await;
         let now = self.clock.now();
+        self.metrics.requested(&source.name, now.mono - sent);
         if let Some(answer) = answer {
             return Ok(Some(Asking { poll, answer, now }));
         }
@@ -175,6 +179,7 @@ impl Poller {
             pace: None,
         };
         self.store.finish_poll(finish).await?;
+        self.metrics.polled(&source.name, Outcome::Failed);
         Ok(None)
     }
 
@@ -223,7 +228,9 @@ impl Poller {
         health.state = source_state.unwrap_or(health.state);
         health.pace = pace.or(health.pace);
         drop(health);
+        self.metrics.polled(&source.name, outcome);
         for version in &committed {
+            self.metrics.versioned(&source.name, version.op, version.changes.len());
             self.events.announce(Arc::clone(version));
         }
         Ok(Polled { outcome, error, source_state, committed })

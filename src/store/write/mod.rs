@@ -20,7 +20,7 @@ pub use version::{NewVersion, StoredDocument};
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -29,6 +29,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Error, Fault, Lock, OpenError, beside};
 use crate::clock::{Clock, Now};
+use crate::metrics::Metrics;
 use queue::{Done, Job, Task, commit_all};
 use version::Segment;
 
@@ -39,6 +40,9 @@ pub struct Store(Arc<Shared>);
 
 struct Shared {
     path: Arc<Path>,
+    clock: Clock,
+    /// Where the length of each commit is told.
+    metrics: OnceLock<Metrics>,
     jobs: Mutex<VecDeque<Box<dyn Job>>>,
     /// `None` once closed. The lock goes after the connection.
     writer: Mutex<Option<(Connection, Lock)>>,
@@ -62,7 +66,13 @@ impl Store {
     pub fn open(path: impl AsRef<Path>, clock: &Clock, timeout: Duration) -> Result<Self, OpenError> {
         let (path, connection, lock) = begin::open(path.as_ref(), clock, timeout)?;
         let writer = Mutex::new(Some((connection, lock)));
-        Ok(Self(Arc::new(Shared { path, jobs: Mutex::default(), writer })))
+        let (clock, metrics) = (clock.clone(), OnceLock::new());
+        Ok(Self(Arc::new(Shared { path, clock, metrics, jobs: Mutex::default(), writer })))
+    }
+
+    /// Tells `metrics` how long each commit takes from now on, unless others are told already.
+    pub fn measure(&self, metrics: Metrics) {
+        self.0.metrics.get_or_init(|| metrics);
     }
 
     /// Where the file is.
@@ -115,10 +125,16 @@ impl Shared {
     fn work_off(&self) -> Done {
         let mut writer = lock(&self.writer);
         let jobs = std::mem::take(&mut *lock(&self.jobs));
-        match &mut *writer {
-            Some((connection, _)) => commit_all(connection, &self.path, jobs),
-            None => Done::refused(jobs, Error::closed(&self.path)),
+        let Some((connection, _)) = &mut *writer else { return Done::refused(jobs, Error::closed(&self.path)) };
+        if jobs.is_empty() {
+            return Done::default();
         }
+        let began = self.clock.now().mono;
+        let done = commit_all(connection, &self.path, jobs);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.committed(self.clock.now().mono - began);
+        }
+        done
     }
 
     fn close(&self) -> Result<(), Error> {

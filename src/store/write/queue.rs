@@ -58,6 +58,7 @@ where
 }
 
 /// Jobs after their commit, or its failure; their callers are still to be told.
+#[derive(Default)]
 #[must_use]
 pub(super) struct Done {
     jobs: VecDeque<Box<dyn Job>>,
@@ -80,7 +81,7 @@ impl Done {
 
 /// Runs all `jobs` in one transaction.
 pub(super) fn commit_all(connection: &mut Connection, path: &Arc<Path>, mut jobs: VecDeque<Box<dyn Job>>) -> Done {
-    let failed = if jobs.is_empty() { None } else { transact(connection, path, &mut jobs).err() };
+    let failed = transact(connection, path, &mut jobs).err();
     Done { jobs, failed }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! config ─> schedule ─> budget ─> provider ─> document ─> diff ─> store ─┬─> events ─> log line, demo
-//!  what       when       may I      bytes      canonical    Δ     commit └─> cache
+//!  what       when       may I      bytes      canonical    Δ     commit └─> cache ──> local HTTP API
 //! ```
 //!
 //! # Floors
@@ -18,7 +18,7 @@
 //! | 9 | `main` | dispatch |
 //! | 8 | `cli/*` | a file per verb |
 //! | 7 | `daemon` | the composition root: builds, spawns, reloads, joins, shuts down |
-//! | 6 | `poll` | the straight way, one segment or one page of a list: the only room that imports every stage |
+//! | 6 | `poll`, `http` | the straight way, one segment or one page of a list: the only room that imports every stage; the local API |
 //! | 5 | `cache`, `events` | moka in front of the store; committed versions to subscribers |
 //! | 4 | `provider/*`, `store/*` | a vendor's URLs, paging and shape; the only SQL |
 //! | 3 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |
@@ -47,6 +47,7 @@ pub mod daemon;
 pub mod diff;
 pub mod document;
 pub mod events;
+pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod poll;

@@ -211,6 +211,7 @@ fn every_known_key_is_read() {
                 "source" => format!("[[source]]\n{key} = 2026-01-31"),
                 "source.segment" => format!("[[source]]\n[[source.segment]]\n{key} = 2026-01-31"),
                 "source.limits" => format!("[[source]]\nlimits = [{{ {key} = 2026-01-31 }}]"),
+                "http.token" => format!("http.token.{key} = 2026-01-31"),
                 "source.api_key" => format!("[[source]]\napi_key.{key} = 2026-01-31"),
                 path => format!("[{path}]\n{key} = 2026-01-31"),
             };
@@ -240,12 +241,37 @@ fn unknown_keys_name_the_nearest() {
 
 #[test]
 fn what_later_versions_have_is_not_there_yet() {
-    let later = "[http]\nlisten = \"127.0.0.1:7464\"\n[store]\npath = \"x\"\nkeep_versions = \"1y\"\n";
+    let later = "[store]\npath = \"x\"\nkeep_versions = \"1y\"\n";
     let source = HEAD.split_once('\n').map_or("", |(_, source)| source);
-    assert_snapshot!(errors(&format!("{later}{source}segments = \"all\"")), @r"
-    x.toml:1:2: http: not in this version; leave it out
-    x.toml:5:1: store.keep_versions: not in this version; leave it out
-    ");
+    assert_snapshot!(errors(&format!("{later}{source}segments = \"all\"")),
+        @"x.toml:3:1: store.keep_versions: not in this version; leave it out");
+}
+
+#[test]
+fn the_local_api_is_off_unless_there_is_a_table() {
+    let http = |lines: &str| good(&format!("{HEAD}segments = [\"s\"]\n{lines}")).http;
+    assert_eq!(http(""), None);
+    let usual = http("[http]").expect("on");
+    assert_eq!((usual.listen.to_string().as_str(), usual.token, usual.cache), ("127.0.0.1:7464", None, 64 << 20));
+    let all = http("[http]\nlisten = \"[::]:80\"\ntoken = { file = \"/etc/t\" }\ncache = \"1KiB\"").expect("on");
+    assert_eq!((all.listen.to_string().as_str(), all.cache), ("[::]:80", 1024));
+    assert_eq!(all.token, Some(KeyRef::File(PathBuf::from("/etc/t"))));
+    let shown = good(&good(&format!("{HEAD}segments = [\"s\"]\n[http]\ntoken.env = \"T\"\n")).show()).http;
+    assert_eq!(shown.and_then(|http| http.token), Some(KeyRef::Env("T".to_owned())), "what is shown reads back");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_token() {
+    let errors = |lines: &str| errors(&format!("{HEAD}segments = [\"s\"]\n[http]\n{lines}"));
+    assert_snapshot!(errors("listen = \"0.0.0.0:7464\""), @"x.toml:7:1: http.token: missing; an address that other machines reach needs one, so that not everybody may ask");
+    assert_snapshot!(errors("listen = \"192.0.2.1:80\"\ntoken = \"s3cr3ts3cr3t\""), @r#"x.toml:9:9: http.token: a token must not stand in this file; expected { env = "NAME" }, { file = "/absolute/path" } or { credential = "name" }"#);
+    assert_snapshot!(errors("listen = \"localhost:80\"\ncache = 0"), @r#"
+    x.toml:8:10: http.listen: "localhost:80" is not where to listen; expected an address and a port such as "127.0.0.1:7464"
+    x.toml:9:9: http.cache: not a positive size; expected a size such as "16MiB", or a number of bytes
+    "#);
+    for listen in ["127.0.0.1", ":80", "127.0.0.1:99999", "http://127.0.0.1:80", ""] {
+        assert!(errors(&format!("listen = {listen:?}")).contains("is not where to listen"), "{listen}");
+    }
 }
 
 #[test]

@@ -167,7 +167,8 @@ fn a_kill_leaves_rows_that_the_next_start_closes() {
     let killed = runtime();
     let (events, (_reload, reloads)) = (Events::default(), mpsc::channel(1));
     let mut committed = events.subscribe();
-    let wiring = Wiring { clock: bench.clock.clone(), events, reloads, shutdown: CancellationToken::new() };
+    let wiring =
+        Wiring { clock: bench.clock.clone(), events, listener: None, reloads, shutdown: CancellationToken::new() };
     killed.spawn(daemon::run(bench.prepared(), wiring, || ()));
     outside.block_on(async {
         committed.recv().await.unwrap();

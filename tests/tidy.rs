@@ -163,7 +163,7 @@ fn everything_has_its_room() {
         ("tokio::spawn", &["daemon", "simulator"]),
         (".spawn(", &["daemon", "simulator"]),
         ("spawn_blocking", &["store"]),
-        ("axum", &["simulator"]),
+        ("axum", &["http", "simulator"]),
         ("governor", &["budget"]),
         ("moka", &["cache"]),
         ("prometheus_client", &["metrics"]),

@@ -73,7 +73,7 @@ async fn play(context: &Context, duration: Duration, folder: &Path, db: &Path) -
     let (events, shutdown) = (Events::default(), CancellationToken::new());
     let committed = events.subscribe();
     let (_reload, reloads) = mpsc::channel(1);
-    let wiring = Wiring { clock: context.clock.clone(), events, reloads, shutdown: shutdown.clone() };
+    let wiring = Wiring { clock: context.clock.clone(), events, listener: None, reloads, shutdown: shutdown.clone() };
     let script = Script::new(context.clock.now().wall.0.unsigned_abs(), simulator.statsig(), simulator.octave());
     let end = async {
         tokio::select! {

@@ -41,8 +41,13 @@ async fn serve(context: &Context, prepared: Prepared, level: &LevelHandle) -> Re
     let shutdown = CancellationToken::new();
     let mut signals = Signals::new().context("listen for signals")?;
     let running = prepared.config().clone();
-    let wiring =
-        Wiring { clock: context.clock.clone(), events: Events::default(), reloads, shutdown: shutdown.clone() };
+    let wiring = Wiring {
+        clock: context.clock.clone(),
+        events: Events::default(),
+        listener: None,
+        reloads,
+        shutdown: shutdown.clone(),
+    };
     let daemon = daemon::run(prepared, wiring, systemd::ready);
     tokio::select! {
         result = daemon => result,

@@ -1,4 +1,4 @@
-//! Where an API key comes from, and fetching it from there.
+//! Where an API key or a token comes from, and fetching it from there.
 //!
 //! Reading the configuration reads no key; this does, when a request is about to need it. Errors name the place, never
 //! what stands there.
@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::zeroize::Zeroizing;
 
-use super::Source;
-use crate::model::SourceName;
+use super::{Field, Http, Place, Source};
 use crate::secret::ApiKey;
 
 /// Where an API key comes from.
@@ -26,14 +25,15 @@ pub enum KeyRef {
     Credential(String),
 }
 
-/// A key that could not be had: which source needs it, what is wrong, and how to provide it.
+/// A key or token that could not be had: who needs it, what is wrong, and how to provide it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("source {source_name}: {what}")]
+#[error("{of}: {what}")]
 pub struct KeyError {
-    /// The source that needs the key.
-    pub source_name: SourceName,
+    of: String,
     what: String,
 }
+
+pub(super) const KEY_FORMS: &str = r#"{ env = "NAME" }, { file = "/absolute/path" } or { credential = "name" }"#;
 
 /// More than any key: a wrong path may name a device or a database.
 const FILE_BYTES: u64 = 64 * 1024;
@@ -41,21 +41,30 @@ const FILE_BYTES: u64 = 64 * 1024;
 impl Source {
     /// Fetches the source's API key. Reads the environment and the file anew each time, so that a reload sees a new key.
     pub fn read_key(&self) -> Result<ApiKey, KeyError> {
-        let key = self.api_key.read(|name| std::env::var_os(name));
-        key.map_err(|what| KeyError { source_name: self.name.clone(), what })
+        let key = self.api_key.read("API key", |name| std::env::var_os(name));
+        key.map_err(|what| KeyError { of: format!("source {}", self.name), what })
+    }
+}
+
+impl Http {
+    /// Fetches the token, if one is asked for, as [`Source::read_key`] does.
+    pub fn read_token(&self) -> Result<Option<ApiKey>, KeyError> {
+        let token = self.token.as_ref().map(|from| from.read("token", |name| std::env::var_os(name)));
+        token.transpose().map_err(|what| KeyError { of: "[http] token".to_owned(), what })
     }
 }
 
 impl KeyRef {
-    fn read(&self, env: impl Fn(&str) -> Option<OsString>) -> Result<ApiKey, String> {
+    /// Fetches the secret, which errors call `what`.
+    fn read(&self, what: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<ApiKey, String> {
         let text = match self {
             KeyRef::Env(name) => {
-                let value = env(name).ok_or_else(|| format!("{self} is not set; set it to the API key"))?;
+                let value = env(name).ok_or_else(|| format!("{self} is not set; set it to the {what}"))?;
                 let text = value.into_string().map_err(|_| format!("{self} is not text"))?;
                 Zeroizing::new(text)
             }
             KeyRef::File(path) => {
-                read_file(path).map_err(|error| format!("cannot read the API key from {self}: {error}"))?
+                read_file(path).map_err(|error| format!("cannot read the {what} from {self}: {error}"))?
             }
             KeyRef::Credential(name) => {
                 let advice = format!("under systemd, add LoadCredential={name}:/path/of/the/key to the unit");
@@ -63,12 +72,51 @@ impl KeyRef {
                     return Err(format!("{self} needs $CREDENTIALS_DIRECTORY, which is not set; {advice}"));
                 };
                 read_file(&Path::new(&directory).join(name))
-                    .map_err(|error| format!("cannot read the API key from {self}: {error}; {advice}"))?
+                    .map_err(|error| format!("cannot read the {what} from {self}: {error}; {advice}"))?
             }
         };
         let is_file = !matches!(self, KeyRef::Env(_));
         let key = if is_file { without_newline(&text) } else { &text };
-        ApiKey::new(key).map_err(|error| format!("{self} holds no API key: {error}"))
+        ApiKey::new(key).map_err(|error| format!("{self} holds no {what}: {error}"))
+    }
+}
+
+/// Reads where a secret comes from, which errors call `what`. Values are checked so that a secret pasted here by mistake
+/// is refused, and not repeated.
+pub(super) fn key_ref(field: &Field<'_>, place: &'static Place, what: &str) -> Option<KeyRef> {
+    if field.as_text().is_some() {
+        let article = if what.starts_with('A') { "an" } else { "a" };
+        field.wrong(format!("{article} {what} must not stand in this file; expected {KEY_FORMS}"));
+        return None;
+    }
+    let table = field.section(place, KEY_FORMS)?;
+    let given: Vec<_> = place.keys.iter().filter_map(|key| Some((*key, table.get(key)?))).collect();
+    let [(kind, value)] = given.as_slice() else {
+        if !table.is_odd() {
+            field.wrong(format!("not exactly one place to find the {what}; expected {KEY_FORMS}"));
+        }
+        return None;
+    };
+    let of = |text: &str, fits: fn(u8) -> bool| !text.is_empty() && text.bytes().all(fits);
+    match *kind {
+        "env" => value.read("the name of an environment variable", |text| {
+            let fits = of(text, |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+            let good = fits && !text.starts_with(|first: char| first.is_ascii_digit());
+            let wrong =
+                "not the name of an environment variable; expected capitals, digits and _, such as PROD_API_KEY";
+            good.then(|| KeyRef::Env(text.to_owned())).ok_or(wrong)
+        }),
+        "file" => value.read("the path of a file", |text| {
+            let wrong = "not an absolute path; expected one such as /etc/segsync/prod.key";
+            let path = PathBuf::from(text);
+            (path.is_absolute() && !text.contains('\0')).then_some(KeyRef::File(path)).ok_or(wrong)
+        }),
+        _ => value.read("the name of a systemd credential", |text| {
+            let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+            let wrong = "not the name of a systemd credential; expected lower-case letters, digits, -, _ and .";
+            let good = of(text, fits) && !text.starts_with('.');
+            good.then(|| KeyRef::Credential(text.to_owned())).ok_or(wrong)
+        }),
     }
 }
 
@@ -100,7 +148,8 @@ mod tests {
     const KEY: &str = "console-Abc123";
 
     fn read(from: &KeyRef, env: &[(&str, &str)]) -> Result<String, String> {
-        let key = from.read(|name| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()));
+        let key =
+            from.read("API key", |name| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()));
         key.map(|key| key.expose().to_owned())
     }
 

@@ -4,6 +4,7 @@
 //! column and key. Must never hold, print or repeat an API key (it holds a [`KeyRef`]), and never name a vendor (the
 //! caller gives the catalogue of providers). Pure, apart from [`load`] and [`Source::read_key`], which read files.
 
+mod http;
 mod key;
 mod problem;
 mod section;
@@ -11,6 +12,8 @@ mod show;
 mod source;
 mod value;
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +29,11 @@ pub use section::{PLACES, Place};
 pub use value::show_duration;
 
 // What the rooms in this folder share; they do not import one another.
+use key::{KEY_FORMS, key_ref};
 use problem::Sink;
-use section::{API_KEY, Field, LIMIT, LOG, POLL, ROOT, SEGMENT, SOURCE, STORE, Section};
-use value::{BASE_URL, DURATION, MULTIPLE, SIZE, SOURCE_NAME, base_url, bytes, duration, multiple, quote, size};
-use value::{show_size, source_name};
+use section::{API_KEY, Field, HTTP, LIMIT, LOG, POLL, ROOT, SEGMENT, SOURCE, STORE, Section, TOKEN};
+use value::{BASE_URL, DURATION, LISTEN, MULTIPLE, SIZE, SOURCE_NAME, base_url, bytes, duration, listen, multiple};
+use value::{quote, show_size, size, source_name};
 
 /// The commented example for operators, as it stands in the repository.
 pub const EXAMPLE: &str = include_str!("../../config.example.toml");
@@ -39,6 +43,8 @@ pub const EXAMPLE: &str = include_str!("../../config.example.toml");
 pub struct Config {
     /// Where the history is kept.
     pub store: Store,
+    /// The local API; none: no listener.
+    pub http: Option<Http>,
     /// What is logged and how.
     pub log: Log,
     /// The accounts, in the file's order; never empty, no name twice.
@@ -52,6 +58,41 @@ pub struct Store {
     pub path: PathBuf,
     /// How long rows of `polls` are kept; not shorter than the longest limit.
     pub keep_polls: Duration,
+}
+
+/// `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Where the token comes from that callers must send; none: everybody may ask.
+    pub token: Option<KeyRef>,
+    /// What the cache of documents may hold, in bytes.
+    pub cache: u64,
+}
+
+/// Where the local API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address; port 0 is any free one.
+    Tcp(SocketAddr),
+}
+
+impl Listen {
+    /// Whether only this machine reaches it.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
 }
 
 /// `[log]`.
@@ -175,10 +216,10 @@ fn read(text: &str, file: &str, directory: &Path, catalogue: &[ProviderEntry]) -
         Some(table) => source::poll(&table, source::Poll::default()),
         None => source::Poll::default(),
     };
-    let log = log(&root);
+    let (http, log) = (http::http(&root), log(&root));
     let sources = source::sources(&root, catalogue, poll);
     let store = store(&root, directory, &sources);
-    sink.finish(Config { store, log, sources })
+    sink.finish(Config { store, http, log, sources })
 }
 
 fn section<'a>(root: &Section<'a>, key: &'static str, place: &'static Place) -> Option<Section<'a>> {

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Sink, quote};
+use super::{SIZE, Sink, bytes, quote, size};
 
 /// One kind of table in the file.
 #[derive(Debug)]
@@ -27,11 +27,11 @@ const fn place(path: &'static str, heading: &'static str, keys: &'static [&'stat
     Place { path, heading, keys, later: &[] }
 }
 
-pub(super) const ROOT: Place =
-    Place { later: &["http"], ..place("", "the top level", &["store", "poll", "log", "source"]) };
+pub(super) const ROOT: Place = place("", "the top level", &["store", "poll", "http", "log", "source"]);
 pub(super) const STORE: Place =
     Place { later: &["keep_versions"], ..place("store", "[store]", &["path", "keep_polls"]) };
 pub(super) const POLL: Place = place("poll", "[poll]", &["every", "timeout", "concurrency", "stale_after"]);
+pub(super) const HTTP: Place = place("http", "[http]", &["listen", "token", "cache"]);
 pub(super) const LOG: Place = place("log", "[log]", &["level", "format"]);
 pub(super) const SOURCE: Place = place(
     "source",
@@ -56,11 +56,12 @@ pub(super) const SOURCE: Place = place(
     ],
 );
 pub(super) const API_KEY: Place = place("source.api_key", "api_key", &["env", "file", "credential"]);
+pub(super) const TOKEN: Place = place("http.token", "token", API_KEY.keys);
 pub(super) const LIMIT: Place = place("source.limits", "limits", &["requests", "per"]);
 pub(super) const SEGMENT: Place = place("source.segment", "[[source.segment]]", &["id", "every"]);
 
 /// Every kind of table in the file, with its keys.
-pub const PLACES: [&Place; 8] = [&ROOT, &STORE, &POLL, &LOG, &SOURCE, &API_KEY, &LIMIT, &SEGMENT];
+pub const PLACES: [&Place; 10] = [&ROOT, &STORE, &POLL, &HTTP, &TOKEN, &LOG, &SOURCE, &API_KEY, &LIMIT, &SEGMENT];
 
 /// A table that is being read.
 pub(super) struct Section<'a> {
@@ -187,6 +188,14 @@ impl<'a> Field<'a> {
             ));
         }
         fits
+    }
+
+    /// A size: a text with its unit, or a number of bytes.
+    pub(super) fn size(&self) -> Option<u64> {
+        match self.as_integer() {
+            Some(number) => bytes(u64::try_from(number).unwrap_or(0)).map_err(|error| self.wrong(error)).ok(),
+            None => self.read(SIZE, size),
+        }
     }
 
     /// A number, whole or not, as it is written and as it is.

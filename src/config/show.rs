@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::{Config, KeyRef, Segment, Segments, Source, show_duration, show_size};
+use super::{Config, Http, KeyRef, Segment, Segments, Source, show_duration, show_size};
 
 impl Config {
     /// The configuration as it is in effect.
@@ -13,16 +13,29 @@ impl Config {
         // Writing to a String cannot fail.
         let _ = write!(
             out,
-            "[store]\npath = {}\nkeep_polls = {}\n\n[log]\nlevel = {}\nformat = {}\n",
+            "[store]\npath = {}\nkeep_polls = {}\n",
             text(&self.store.path.to_string_lossy()),
             text(&show_duration(self.store.keep_polls)),
-            text(self.log.level.as_str()),
-            text(self.log.format.as_str()),
         );
+        if let Some(http) = &self.http {
+            let _ = http.write(&mut out);
+        }
+        let (level, format) = (text(self.log.level.as_str()), text(self.log.format.as_str()));
+        let _ = write!(out, "\n[log]\nlevel = {level}\nformat = {format}\n");
         for source in &self.sources {
             let _ = source.write(&mut out);
         }
         out
+    }
+}
+
+impl Http {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "\n[http]\nlisten = {}", text(&self.listen.to_string()))?;
+        if let Some(token) = &self.token {
+            writeln!(out, "token = {}", key_ref(token))?;
+        }
+        writeln!(out, "cache = {}", text(&show_size(self.cache)))
     }
 }
 
@@ -32,12 +45,7 @@ impl Source {
         writeln!(out, "name = {}", text(self.name.as_str()))?;
         writeln!(out, "provider = {}", text(self.provider))?;
         writeln!(out, "base_url = {}", text(self.base_url.as_str().trim_end_matches('/')))?;
-        let (kind, place) = match &self.api_key {
-            KeyRef::Env(name) => ("env", name.clone()),
-            KeyRef::File(path) => ("file", path.to_string_lossy().into_owned()),
-            KeyRef::Credential(name) => ("credential", name.clone()),
-        };
-        writeln!(out, "api_key = {{ {kind} = {} }}", text(&place))?;
+        writeln!(out, "api_key = {}", key_ref(&self.api_key))?;
         let limits = self
             .limits
             .iter()
@@ -71,6 +79,15 @@ impl Segment {
         let Some(every) = self.every else { return Ok(()) };
         writeln!(out, "\n[[source.segment]]\nid = {}\nevery = {}", text(&self.id), text(&show_duration(every)))
     }
+}
+
+fn key_ref(from: &KeyRef) -> String {
+    let (kind, place) = match from {
+        KeyRef::Env(name) => ("env", name.clone()),
+        KeyRef::File(path) => ("file", path.to_string_lossy().into_owned()),
+        KeyRef::Credential(name) => ("credential", name.clone()),
+    };
+    format!("{{ {kind} = {} }}", text(&place))
 }
 
 /// A TOML string on one line.

@@ -4,17 +4,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{API_KEY, LIMIT, SEGMENT, SOURCE};
-use super::{BASE_URL, DURATION, MULTIPLE, SIZE, SOURCE_NAME};
-use super::{Field, KeyRef, Section, Segment, Segments, Source};
-use super::{base_url, bytes, duration, multiple, quote, size, source_name};
+use super::{BASE_URL, DURATION, MULTIPLE, SOURCE_NAME};
+use super::{Field, KEY_FORMS, Section, Segment, Segments, Source};
+use super::{base_url, duration, key_ref, multiple, quote, source_name};
 use crate::model::{Fetch, Limit, Path, ProviderEntry, SourceName};
 
-const KEY_FORMS: &str = r#"{ env = "NAME" }, { file = "/absolute/path" } or { credential = "name" }"#;
 const LIMIT_FORM: &str = r#"{ requests = 100, per = "10s" }"#;
 const SEGMENTS: &str = r#""all" or a list of segment ids"#;
 const SHARE: &str = "more than 0 and at most 1.0";
@@ -85,13 +83,10 @@ fn source<'a>(
             provider.and_then(|entry| base_url(entry.base_url).map_err(|error| table.wrong("base_url", error)).ok())
         }
     };
-    let api_key = table.require("api_key", KEY_FORMS).and_then(|field| key_ref(&field));
+    let api_key = table.require("api_key", KEY_FORMS).and_then(|field| key_ref(&field, &API_KEY, "API key"));
     let limits = limits(table);
     let share = share(table, &limits);
-    let max_body = table.get("max_body").and_then(|field| match field.as_integer() {
-        Some(number) => bytes(u64::try_from(number).unwrap_or(0)).map_err(|error| field.wrong(error)).ok(),
-        None => field.read(SIZE, size),
-    });
+    let max_body = table.get("max_body").and_then(|field| field.size());
     let burst = table.get("burst").and_then(|field| field.whole(1..=10_000)).unwrap_or(10);
     let fetch = table.get("fetch").and_then(|field| field.read(&words(Fetch::ALL), str::parse)).unwrap_or(Fetch::Auto);
     let ignore = ignore(table);
@@ -144,43 +139,6 @@ fn provider(table: &Section<'_>, catalogue: &[ProviderEntry]) -> Option<Provider
         known.ok_or_else(|| format!("{} is not a known provider; expected {expected}", quote(text)))
     };
     table.require("provider", &expected)?.read(&expected, find)
-}
-
-/// Where the key comes from. Values are checked so that a key pasted here by mistake is refused, and not repeated.
-fn key_ref(field: &Field<'_>) -> Option<KeyRef> {
-    if field.as_text().is_some() {
-        field.wrong(format!("an API key must not stand in this file; expected {KEY_FORMS}"));
-        return None;
-    }
-    let table = field.section(&API_KEY, KEY_FORMS)?;
-    let given: Vec<_> = API_KEY.keys.iter().filter_map(|key| Some((*key, table.get(key)?))).collect();
-    let [(kind, value)] = given.as_slice() else {
-        if !table.is_odd() {
-            field.wrong(format!("not exactly one place to find the API key; expected {KEY_FORMS}"));
-        }
-        return None;
-    };
-    let of = |text: &str, fits: fn(u8) -> bool| !text.is_empty() && text.bytes().all(fits);
-    match *kind {
-        "env" => value.read("the name of an environment variable", |text| {
-            let fits = of(text, |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-            let good = fits && !text.starts_with(|first: char| first.is_ascii_digit());
-            let wrong =
-                "not the name of an environment variable; expected capitals, digits and _, such as PROD_API_KEY";
-            good.then(|| KeyRef::Env(text.to_owned())).ok_or(wrong)
-        }),
-        "file" => value.read("the path of a file", |text| {
-            let wrong = "not an absolute path; expected one such as /etc/segsync/prod.key";
-            let path = PathBuf::from(text);
-            (path.is_absolute() && !text.contains('\0')).then_some(KeyRef::File(path)).ok_or(wrong)
-        }),
-        _ => value.read("the name of a systemd credential", |text| {
-            let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-            let wrong = "not the name of a systemd credential; expected lower-case letters, digits, -, _ and .";
-            let good = of(text, fits) && !text.starts_with('.');
-            good.then(|| KeyRef::Credential(text.to_owned())).ok_or(wrong)
-        }),
-    }
 }
 
 fn limits(table: &Section<'_>) -> Vec<Limit> {

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use super::Listen;
+
 pub(super) const DURATION: &str = r#"a duration such as "30s", "5m" or "1h30m""#;
 pub(super) const SIZE: &str = r#"a size such as "16MiB", or a number of bytes"#;
 pub(super) const MULTIPLE: &str = r#"a multiple of the interval such as "3x""#;
 pub(super) const BASE_URL: &str = r#"a URL such as "https://example.com""#;
+pub(super) const LISTEN: &str = r#"an address and a port such as "127.0.0.1:7464""#;
 pub(super) const SOURCE_NAME: &str = "lower-case letters, digits and -, not starting with -";
 
 /// The longest accepted duration: far beyond use, and safe to add to any clock.
@@ -100,6 +103,12 @@ pub(super) fn multiple(text: &str) -> Result<f64, String> {
         Some(_) => Err(format!("{} is out of range; expected 1x or more, such as \"3x\"", quote(text))),
         None => Err(format!("{} is not a multiple; expected {MULTIPLE}", quote(text))),
     }
+}
+
+/// Where the local API listens.
+pub(super) fn listen(text: &str) -> Result<Listen, String> {
+    let wrong = || format!("{} is not where to listen; expected {LISTEN}", quote(text));
+    text.parse().map(Listen::Tcp).map_err(|_| wrong())
 }
 
 /// `[a-z0-9][a-z0-9-]*`.

@@ -4,6 +4,7 @@
 
 mod account;
 mod build;
+mod front;
 mod listing;
 mod plan;
 mod prepare;
@@ -23,6 +24,7 @@ use crate::budget::Usage;
 use crate::clock::Clock;
 use crate::config::{Config, Segments, Source as SourceConfig};
 use crate::events::Events;
+use crate::http::{Api, Listener};
 use crate::metrics::Metrics;
 use crate::model::{SegmentKey, SourceName};
 use crate::poll::Poller;
@@ -30,13 +32,14 @@ use crate::store::{DeclareSource, Store};
 
 use account::{Account, Crew, dispatch};
 use build::{Site, others};
+use front::Front;
 use prepare::longest_timeout;
 
 pub use account::Ending;
 pub use plan::{Plan, Tracked, own_intervals, pages};
 pub use prepare::{Prepared, terms};
 
-/// How long requests in flight may take to end when the daemon stops.
+/// How long requests in flight, of either side, may take to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the log tells what each account has used.
 const TELL_EVERY: Duration = Duration::from_secs(900);
@@ -52,6 +55,8 @@ pub struct Wiring {
     pub clock: Clock,
     /// Where committed versions are announced.
     pub events: Events,
+    /// The socket for the local API, bound already; `None`: it is bound where the configuration says.
+    pub listener: Option<Listener>,
     /// Configurations that replace the running one.
     pub reloads: mpsc::Receiver<Prepared>,
     /// Ends the daemon in good order.
@@ -60,12 +65,14 @@ pub struct Wiring {
 
 /// Runs until `shutdown`. `ready` is called once the database is open and the schedule stands; the network may be down.
 pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Result<()> {
-    let Wiring { clock, events, mut reloads, shutdown } = wiring;
+    let Wiring { clock, events, listener, mut reloads, shutdown } = wiring;
     let store = Store::open(&prepared.config.store.path, &clock, longest_timeout(&prepared.config))?;
     let mut keep = keep_polls(&prepared.config);
     let metrics = Metrics::new(clock.now().wall);
     store.measure(metrics.clone());
     let poller = Poller::new(store.clone(), events, metrics, clock.clone());
+    let api = Api::new(prepared.api());
+    let mut front = Front::open(prepared.listen(), listener, &api).await?;
     let mut engine = Engine::start(prepared, &poller, &store, &clock, None).await?;
     info!("keeping {} segments fresh", engine.segments());
     ready();
@@ -80,6 +87,8 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
             Some(prepared) = reloads.recv() => {
                 keep = keep_polls(&prepared.config);
                 engine.stop().await;
+                api.set(prepared.api());
+                front.reload(prepared.listen(), &api).await;
                 engine = Engine::start(prepared, &poller, &store, &clock, None).await?;
                 info!("reloaded; keeping {} segments fresh", engine.segments());
             }
@@ -88,6 +97,7 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
         }
     }
     info!("stopping");
+    front.close().await;
     engine.stop().await;
     store.close().await.context("close the database")
 }

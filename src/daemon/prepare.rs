@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::budget::Terms;
 use crate::clock::Clock;
-use crate::config::{Config, Source};
+use crate::config::{Config, Http, Listen, Source};
+use crate::http;
 use crate::model::SourceName;
 use crate::provider::{self, Provider};
 use crate::secret::KeyPrint;
@@ -19,6 +20,7 @@ use crate::transport::{Settings, Transport};
 pub struct Prepared {
     pub(super) config: Config,
     pub(super) accounts: Vec<PreparedAccount>,
+    token: Option<KeyPrint>,
 }
 
 /// Sources that share one budget.
@@ -39,10 +41,19 @@ pub(super) struct PreparedSource {
 impl Prepared {
     /// Reads the keys of `config` and sets up its connections. All missing keys are told together.
     pub fn new(config: Config, clock: &Clock) -> Result<Self> {
-        Self::of_sources(config, clock, |_| true)
+        let token = config.http.as_ref().map(Http::read_token).transpose();
+        let prepared = Self::of_sources(config, clock, |_| true);
+        match (prepared, token) {
+            (Ok(prepared), Ok(token)) => {
+                Ok(Self { token: token.flatten().map(|token| token.fingerprint()), ..prepared })
+            }
+            (Err(error), Ok(_)) => Err(error),
+            (Ok(_), Err(error)) => Err(error.into()),
+            (Err(keys), Err(token)) => bail!("{keys:#}\n{token}"),
+        }
     }
 
-    /// The same for some of the sources; the keys of the others are not read.
+    /// The same for some of the sources; the keys of the others are not read, nor the token of the local API.
     pub fn of_sources(config: Config, clock: &Clock, wanted: impl Fn(&SourceName) -> bool) -> Result<Self> {
         let sources = config.sources.iter().filter(|source| wanted(&source.name));
         let (prepared, problems): (Vec<_>, Vec<_>) =
@@ -53,7 +64,17 @@ impl Prepared {
             bail!("{}", problems.join("\n"));
         }
         let accounts = accounts(prepared.into_iter().filter_map(Result::ok).collect())?;
-        Ok(Self { config, accounts })
+        Ok(Self { config, accounts, token: None })
+    }
+
+    /// Where the local API is to listen.
+    pub(super) fn listen(&self) -> Option<&Listen> {
+        self.config.http.as_ref().map(|http| &http.listen)
+    }
+
+    /// What the local API goes by.
+    pub(super) fn api(&self) -> http::Settings {
+        http::Settings { token: self.token }
     }
 
     /// The configuration it was made of.

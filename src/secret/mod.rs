@@ -33,6 +33,13 @@ struct Inner {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyPrint(blake3::Hash);
 
+impl KeyPrint {
+    /// The print of a text that somebody claims to be the key.
+    pub fn of(claimed: &str) -> Self {
+        Self(blake3::hash(claimed.as_bytes()))
+    }
+}
+
 /// A text that cannot be an API key. Says why, without the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an API key is {MIN_CHARS} or more visible ASCII characters, and this one {0}")]
@@ -61,7 +68,7 @@ impl ApiKey {
 
     /// By which the sources of one account find each other.
     pub fn fingerprint(&self) -> KeyPrint {
-        KeyPrint(blake3::hash(self.expose().as_bytes()))
+        KeyPrint::of(self.expose())
     }
 
     /// The text with `[key]` for every occurrence of the key: as it is, percent-encoded, JSON-escaped (any of its

@@ -21,11 +21,13 @@ use segsync::clock::Clock;
 use segsync::config::{self, Config};
 use segsync::daemon::{self, Pass, Prepared, Wiring};
 use segsync::events::Events;
+use segsync::http::Listener;
 use segsync::model::{SegmentKey, SourceName};
 use segsync::provider;
 use segsync::simulator::{Fault, OCTAVE_KEY, On, Provider, STATSIG_KEY, Settings, Simulator, Times, octave, statsig};
 use segsync::store::VersionEntry;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +64,8 @@ pub fn unlimited() -> Settings {
 pub struct Written {
     /// Lines of `[poll]`.
     pub poll: String,
+    /// Lines of `[http]`; without any there is no local API.
+    pub http: String,
     /// Lines of each `[[source]]`.
     pub source: String,
     /// Ids; a source without any is left out.
@@ -87,6 +91,8 @@ pub struct Running {
     pub events: broadcast::Receiver<Arc<VersionEntry>>,
     pub reload: mpsc::Sender<Prepared>,
     pub shutdown: CancellationToken,
+    /// Where the local API answers, if it does.
+    pub api: String,
 }
 
 /// Where a segment and its source stand, and how its last poll ended.
@@ -121,6 +127,7 @@ impl Bench {
         let simulator = Simulator::start(settings).await.unwrap();
         let written = Written {
             poll: "every = \"1h\"\ntimeout = \"60s\"".to_owned(),
+            http: String::new(),
             source: "limits = []".to_owned(),
             statsig: vec![ID.to_owned()],
             octave: vec![ID.to_owned()],
@@ -151,6 +158,9 @@ impl Bench {
     /// The configuration as it is written now.
     pub fn config(&self) -> Config {
         let mut text = format!("[store]\npath = {:?}\n[poll]\n{}\n", self.db_path(), self.written.poll);
+        if !self.written.http.is_empty() {
+            writeln!(text, "[http]\n{}", self.written.http).unwrap();
+        }
         for (provider, ids) in BOTH.into_iter().zip([&self.written.statsig, &self.written.octave]) {
             let key = self.folder.path().join(format!("{}.key", name(provider)));
             std::fs::write(&key, format!("{}\n", api_key(provider))).unwrap();
@@ -222,8 +232,11 @@ impl Bench {
     pub async fn run<T>(&self, play: impl AsyncFnOnce(&mut Running) -> T) -> T {
         let (reload, reloads) = mpsc::channel(1);
         let (events, shutdown) = (Events::default(), CancellationToken::new());
-        let mut running = Running { events: events.subscribe(), reload, shutdown: shutdown.clone() };
-        let wiring = Wiring { clock: self.clock.clone(), events, reloads, shutdown: shutdown.clone() };
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = format!("http://{}", socket.local_addr().unwrap());
+        let listener = (!self.written.http.is_empty()).then_some(Listener::Tcp(socket));
+        let mut running = Running { events: events.subscribe(), reload, shutdown: shutdown.clone(), api };
+        let wiring = Wiring { clock: self.clock.clone(), events, listener, reloads, shutdown: shutdown.clone() };
         let (ready, is_ready) = oneshot::channel();
         let daemon = daemon::run(self.prepared(), wiring, move || ready.send(()).unwrap());
         let play = async {

@@ -195,7 +195,13 @@ impl World {
         let (reload, reloads) = mpsc::channel(1);
         let shutdown = CancellationToken::new();
         let running = Running { reload, shutdown: shutdown.clone() };
-        let wiring = Wiring { clock: Clock::system(), events: Events::default(), reloads, shutdown: shutdown.clone() };
+        let wiring = Wiring {
+            clock: Clock::system(),
+            events: Events::default(),
+            listener: None,
+            reloads,
+            shutdown: shutdown.clone(),
+        };
         let (ready, is_ready) = oneshot::channel();
         let daemon = daemon::run(self.prepared(), wiring, move || ready.send(()).unwrap());
         let play = async {

@@ -66,6 +66,8 @@ pub(super) enum Delivery {
     Whole,
     /// Half of the body, then a close, although more was announced.
     Truncated,
+    /// So many bytes of the body, then a close, although more was announced.
+    Cut(usize),
     /// A reset at this moment.
     Reset(Moment),
     /// So many pieces of the body with a pause before each.
@@ -153,6 +155,11 @@ impl Fault {
     /// The true answer's first half under a Content-Length of the whole.
     pub fn truncated() -> Self {
         Self { delivery: Delivery::Truncated, ..Self::answer() }
+    }
+
+    /// The true answer's first `bytes` bytes under a Content-Length of the whole.
+    pub fn cut(bytes: usize) -> Self {
+        Self { delivery: Delivery::Cut(bytes), ..Self::answer() }
     }
 
     /// These bytes on the wire in place of an HTTP answer.

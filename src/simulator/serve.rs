@@ -249,6 +249,7 @@ fn deliver(tap: &Tap, delivery: Delivery, length: usize) -> bool {
     match delivery {
         Delivery::Whole => {}
         Delivery::Truncated => tap.plan([Step::Pass(half), Step::Close]),
+        Delivery::Cut(bytes) => tap.plan([Step::Pass(bytes), Step::Close]),
         Delivery::Reset(Moment::AfterHeaders) => tap.plan([Step::Reset]),
         Delivery::Reset(Moment::MidBody) => tap.plan([Step::Pass(half), Step::Reset]),
         Delivery::Reset(Moment::BeforeHeaders) => {

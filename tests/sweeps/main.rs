@@ -10,6 +10,7 @@
 
 mod cost;
 mod drift;
+mod faults;
 mod gone;
 mod modes;
 mod odd;

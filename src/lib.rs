@@ -23,7 +23,7 @@
 //! | 4 | `provider/*`, `store/*` | a vendor's URLs, paging and shape; the only SQL |
 //! | 3 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |
 //! | 2 | `config`, `budget`, `document` | a checked configuration; the permits; canonical JSON, pure |
-//! | 1 | `clock`, `secret`, `telemetry`, `metrics`, `systemd` | the only reader of clocks; keys that never print; logging; counters; notify |
+//! | 1 | `clock`, `secret`, `live`, `telemetry`, `metrics`, `systemd` | the only reader of clocks; keys that never print; how the daemon stands; logging; counters; notify |
 //! | 0 | `model` | plain words: keys, limits, outcomes, changes, times |
 //! | - | `simulator` | fake providers with a memory, for demo and tests: a wing of its own that imports nothing of the rest |
 //!
@@ -48,6 +48,7 @@ pub mod diff;
 pub mod document;
 pub mod events;
 pub mod http;
+pub mod live;
 pub mod metrics;
 pub mod model;
 pub mod poll;

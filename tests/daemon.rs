@@ -12,6 +12,7 @@ use common::{BOTH, Bench, ID, key, put, unlimited};
 use segsync::clock::{Clock, Source};
 use segsync::daemon::{self, Prepared, Wiring};
 use segsync::events::Events;
+use segsync::live::Live;
 use segsync::model::UnixMs;
 use segsync::simulator::{Arrival, Fault, Limit, On, Provider, Settings, Times};
 use tokio::sync::mpsc;
@@ -167,8 +168,14 @@ fn a_kill_leaves_rows_that_the_next_start_closes() {
     let killed = runtime();
     let (events, (_reload, reloads)) = (Events::default(), mpsc::channel(1));
     let mut committed = events.subscribe();
-    let wiring =
-        Wiring { clock: bench.clock.clone(), events, listener: None, reloads, shutdown: CancellationToken::new() };
+    let wiring = Wiring {
+        clock: bench.clock.clone(),
+        events,
+        live: Live::default(),
+        listener: None,
+        reloads,
+        shutdown: CancellationToken::new(),
+    };
     killed.spawn(daemon::run(bench.prepared(), wiring, || ()));
     outside.block_on(async {
         committed.recv().await.unwrap();

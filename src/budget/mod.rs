@@ -188,6 +188,19 @@ impl Budget {
         Ok(Permit { ticket: Ticket { budget: self.clone(), epoch }, is_spent: false })
     }
 
+    /// When the account can send its next request, the pace within the shortest limit aside; `None` while only the end
+    /// of an open one can tell.
+    pub fn opens_at(&self) -> Option<Instant> {
+        let now = self.0.clock.now().mono;
+        let gates = self.0.lock();
+        let free_at = gates.ledger.free_at(now)?;
+        match gates.hold.gate(now) {
+            Gate::Open => Some(free_at),
+            Gate::Until(at) => Some(free_at.max(at)),
+            Gate::Asking => None,
+        }
+    }
+
     /// What the account can send.
     pub fn capacity(&self) -> Capacity {
         self.capacity_besides(0)

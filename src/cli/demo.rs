@@ -15,6 +15,7 @@ use super::{Context, Detail, Exit, Output, block, runtime, safe};
 use crate::config::{self, Config};
 use crate::daemon::{self, Prepared, Wiring};
 use crate::events::Events;
+use crate::live::Live;
 use crate::model::LogLevel;
 use crate::provider;
 use crate::simulator::lively::{Script, ids};
@@ -73,7 +74,14 @@ async fn play(context: &Context, duration: Duration, folder: &Path, db: &Path) -
     let (events, shutdown) = (Events::default(), CancellationToken::new());
     let committed = events.subscribe();
     let (_reload, reloads) = mpsc::channel(1);
-    let wiring = Wiring { clock: context.clock.clone(), events, listener: None, reloads, shutdown: shutdown.clone() };
+    let wiring = Wiring {
+        clock: context.clock.clone(),
+        events,
+        live: Live::default(),
+        listener: None,
+        reloads,
+        shutdown: shutdown.clone(),
+    };
     let script = Script::new(context.clock.now().wall.0.unsigned_abs(), simulator.statsig(), simulator.octave());
     let end = async {
         tokio::select! {

@@ -10,6 +10,7 @@ use super::{Context, Exit, runtime};
 use crate::config::Config;
 use crate::daemon::{self, Prepared, Wiring};
 use crate::events::Events;
+use crate::live::Live;
 use crate::systemd;
 use crate::telemetry::{self, LevelHandle};
 
@@ -45,6 +46,7 @@ async fn serve(context: &Context, prepared: Prepared, level: &LevelHandle) -> Re
         clock: context.clock.clone(),
         events: Events::default(),
         listener: None,
+        live: Live::default(),
         reloads,
         shutdown: shutdown.clone(),
     };

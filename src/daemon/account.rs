@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::board::Board;
 use super::report;
 use crate::budget::{Budget, Capacity, Permit};
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ pub(super) struct Account {
     pub(super) workers: HashMap<SourceName, Worker>,
     pub(super) roster: Roster,
     pub(super) desk: Mutex<Desk>,
+    pub(super) board: Arc<Board>,
     /// The desk has changed.
     pub(super) changed: Notify,
     pub(super) mode: Mode,
@@ -141,7 +143,7 @@ impl Account {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self, capacity: Capacity) -> Next {
+    pub(super) fn next(&self, capacity: Capacity) -> Next {
         let now = self.now();
         let desk = self.desk();
         let in_flight = |source: &SourceName| desk.in_flight.get(source).copied().unwrap_or(0);
@@ -185,6 +187,8 @@ impl Account {
             // Given up: the flight ends with its drop.
             Ok(None) => (),
             Ok(Some(polled)) => {
+                self.board.polled(&key.source, &polled, self.clock.now());
+                self.board.answered(key, polled.outcome, self.now());
                 let ended = Ended::from(polled.outcome);
                 let failures = flight.land(ended);
                 report::polled(work, &polled, failures);
@@ -194,6 +198,7 @@ impl Account {
                 self.tell(work, polled.outcome, polled.error.as_deref());
             }
             Err(error) => {
+                self.board.store_failed(&error, self.clock.now());
                 report::store_failed(work, &error, flight.land(Ended::Failed));
                 self.tell(work, Outcome::Failed, Some(&format!("failed to {error}")));
             }

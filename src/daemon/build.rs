@@ -1,7 +1,7 @@
 //! Accounts as they start: the budget with what was spent before, the schedule as the file knows it.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Once;
 use super::account::{Account, Desk, Mode, Worker};
+use super::board::Board;
 use super::plan::{Plan, Tracked};
 use super::prepare::{Prepared, PreparedAccount};
 use super::report;
@@ -29,6 +30,9 @@ pub(super) struct Site<'a> {
     pub(super) store: &'a Store,
     pub(super) clock: &'a Clock,
     pub(super) once: Option<&'a Once>,
+    pub(super) board: &'a Arc<Board>,
+    /// The board of the engine that this one follows.
+    pub(super) before: Option<&'a Board>,
 }
 
 /// A source of the file that does not work now: one of the past, or one that this pass leaves out. It may be of any
@@ -76,7 +80,8 @@ impl Site<'_> {
             let name = &source.config.name;
             let segments = self.declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key));
             let tracked: Vec<Tracked> = segments.clone().map(|known| tracked(known, now.mono)).collect();
-            segments.for_each(|known| roster.add(&known.key, known.id));
+            segments.clone().for_each(|known| roster.add(&known.key, known.id));
+            self.board.take_up(&source.config, known, segments, self.before, now.mono);
             // Segments that the caller named are asked for by themselves.
             let plan = if wanted.is_some() { Plan::Single } else { Plan::new(&source.config, &tracked) };
             let is_once = self.once.is_some();
@@ -110,6 +115,7 @@ impl Site<'_> {
             workers,
             roster,
             desk: Mutex::new(Desk::new(schedule)),
+            board: Arc::clone(self.board),
             changed: Notify::new(),
             mode: self.once.map_or(Mode::Forever, |once| Mode::Once(once.endings.clone())),
         })

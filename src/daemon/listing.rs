@@ -30,11 +30,13 @@ impl Account {
             Ok(None) => return,
             Ok(Some(swept)) => swept,
             Err(error) => {
+                self.board.store_failed(&error, self.clock.now());
                 // What the page said is lost, and its place in the list with it: the sweep begins anew.
                 report::store_failed(work, &error, flight.land(Ended::Failed));
                 return self.tell(work, Outcome::Failed, Some(&format!("failed to {error}")));
             }
         };
+        self.board.polled(source, &swept.polled, self.clock.now());
         let Some(step) = swept.step else {
             return self.page_failed(source, sweep, flight, &swept.polled);
         };
@@ -47,6 +49,7 @@ impl Account {
         };
         report::polled(work, &swept.polled, failures);
         for Covered { key, outcome } in swept.covered {
+            self.board.answered(&key, outcome, self.now());
             self.tell_one(key, outcome, None);
         }
         if matches!(self.mode, Mode::Once(_)) && step != Step::More {

@@ -3,12 +3,14 @@
 //! The only room that spawns tasks. Signals, the service manager and terminals belong to the verbs.
 
 mod account;
+mod board;
 mod build;
 mod front;
 mod listing;
 mod plan;
 mod prepare;
 mod report;
+mod watch;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,15 +27,18 @@ use crate::clock::Clock;
 use crate::config::{Config, Segments, Source as SourceConfig};
 use crate::events::Events;
 use crate::http::{Api, Listener};
+use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::model::{SegmentKey, SourceName};
+use crate::model::{SegmentKey, SourceName, UnixMs};
 use crate::poll::Poller;
 use crate::store::{DeclareSource, Store};
 
 use account::{Account, Crew, dispatch};
+use board::Board;
 use build::{Site, others};
 use front::Front;
 use prepare::longest_timeout;
+use watch::Watch;
 
 pub use account::Ending;
 pub use plan::{Plan, Tracked, own_intervals, pages};
@@ -55,6 +60,8 @@ pub struct Wiring {
     pub clock: Clock,
     /// Where committed versions are announced.
     pub events: Events,
+    /// Where the daemon tells how it stands.
+    pub live: Live,
     /// The socket for the local API, bound already; `None`: it is bound where the configuration says.
     pub listener: Option<Listener>,
     /// Configurations that replace the running one.
@@ -65,15 +72,17 @@ pub struct Wiring {
 
 /// Runs until `shutdown`. `ready` is called once the database is open and the schedule stands; the network may be down.
 pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Result<()> {
-    let Wiring { clock, events, listener, mut reloads, shutdown } = wiring;
+    let Wiring { clock, events, live, listener, mut reloads, shutdown } = wiring;
     let store = Store::open(&prepared.config.store.path, &clock, longest_timeout(&prepared.config))?;
     let mut keep = keep_polls(&prepared.config);
-    let metrics = Metrics::new(clock.now().wall);
+    let running_since = clock.now().wall;
+    let metrics = Metrics::new(running_since);
     store.measure(metrics.clone());
     let poller = Poller::new(store.clone(), events, metrics, clock.clone());
     let api = Api::new(prepared.api());
     let mut front = Front::open(prepared.listen(), listener, &api).await?;
-    let mut engine = Engine::start(prepared, &poller, &store, &clock, None).await?;
+    let mut engine = Engine::start(prepared, &poller, &store, &clock, Start::First).await?;
+    live.running(engine.watch(&clock, running_since));
     info!("keeping {} segments fresh", engine.segments());
     ready();
 
@@ -86,10 +95,12 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
             () = shutdown.cancelled() => break,
             Some(prepared) = reloads.recv() => {
                 keep = keep_polls(&prepared.config);
+                let before = Arc::clone(&engine.board);
                 engine.stop().await;
                 api.set(prepared.api());
                 front.reload(prepared.listen(), &api).await;
-                engine = Engine::start(prepared, &poller, &store, &clock, None).await?;
+                engine = Engine::start(prepared, &poller, &store, &clock, Start::Again(&before)).await?;
+                live.running(engine.watch(&clock, running_since));
                 info!("reloaded; keeping {} segments fresh", engine.segments());
             }
             _ = prune.tick() => prune_polls(&store, &clock, keep).await,
@@ -97,6 +108,7 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
         }
     }
     info!("stopping");
+    live.stopping();
     front.close().await;
     engine.stop().await;
     store.close().await.context("close the database")
@@ -127,7 +139,7 @@ pub async fn pass(
     let poller = Poller::new(store.clone(), Events::default(), metrics, clock.clone());
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let once = Once { wanted: wanted.map(<[_]>::to_vec), endings: sender };
-    let engine = Engine::start(prepared, &poller, &store, clock, Some(once)).await?;
+    let engine = Engine::start(prepared, &poller, &store, clock, Start::Once(&once)).await?;
     let (mut endings, mut told) = (Vec::new(), HashSet::new());
     let mut take = |ending: Ending, segments: usize| {
         // A list may name a segment twice.
@@ -160,9 +172,21 @@ struct Once {
     endings: mpsc::UnboundedSender<Ending>,
 }
 
+/// What an engine starts for.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    /// The life of a daemon.
+    First,
+    /// The same life with another configuration, after an engine with this board.
+    Again(&'a Board),
+    /// One pass.
+    Once(&'a Once),
+}
+
 /// The accounts at work.
 struct Engine {
     accounts: Vec<Arc<Account>>,
+    board: Arc<Board>,
     crew: Crew,
 }
 
@@ -173,10 +197,16 @@ impl Engine {
         poller: &Poller,
         store: &Store,
         clock: &Clock,
-        once: Option<Once>,
+        start: Start<'_>,
     ) -> Result<Self> {
         let declared = store.declare(declarations(&prepared.config), clock.now()).await?;
-        let site = Site { declared: &declared, poller, store, clock, once: once.as_ref() };
+        let (once, before) = match start {
+            Start::First => (None, None),
+            Start::Again(before) => (None, Some(before)),
+            Start::Once(once) => (Some(once), None),
+        };
+        let board = Arc::new(before.map_or_else(Board::default, Board::following));
+        let site = Site { declared: &declared, poller, store, clock, once, board: &board, before };
         let others = others(&prepared, &declared);
         let (mut accounts, crew) = (Vec::new(), Crew::default());
         for prepared in prepared.accounts {
@@ -185,7 +215,7 @@ impl Engine {
             accounts.push(account);
         }
         crew.tasks.close();
-        Ok(Self { accounts, crew })
+        Ok(Self { accounts, board, crew })
     }
 
     /// Lets the requests in flight end, for a while, and gives up the rest.
@@ -196,6 +226,12 @@ impl Engine {
             self.crew.give_up.cancel();
             self.crew.tasks.wait().await;
         }
+    }
+
+    /// Tells how the daemon stands while this engine works.
+    fn watch(&self, clock: &Clock, running_since: UnixMs) -> Arc<Watch> {
+        let (accounts, board) = (self.accounts.clone(), Arc::clone(&self.board));
+        Arc::new(Watch { accounts, board, clock: clock.clone(), running_since })
     }
 
     fn segments(&self) -> usize {

@@ -22,6 +22,7 @@ use segsync::config::{self, Config};
 use segsync::daemon::{self, Pass, Prepared, Wiring};
 use segsync::events::Events;
 use segsync::http::Listener;
+use segsync::live::Live;
 use segsync::model::{SegmentKey, SourceName};
 use segsync::provider;
 use segsync::simulator::{Fault, OCTAVE_KEY, On, Provider, STATSIG_KEY, Settings, Simulator, Times, octave, statsig};
@@ -89,6 +90,7 @@ pub struct Bench {
 /// A running daemon.
 pub struct Running {
     pub events: broadcast::Receiver<Arc<VersionEntry>>,
+    pub live: Live,
     pub reload: mpsc::Sender<Prepared>,
     pub shutdown: CancellationToken,
     /// Where the local API answers, if it does.
@@ -231,12 +233,13 @@ impl Bench {
     /// Runs the daemon, plays once it is ready, and then ends it in good order.
     pub async fn run<T>(&self, play: impl AsyncFnOnce(&mut Running) -> T) -> T {
         let (reload, reloads) = mpsc::channel(1);
-        let (events, shutdown) = (Events::default(), CancellationToken::new());
+        let (events, live, shutdown) = (Events::default(), Live::default(), CancellationToken::new());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = format!("http://{}", socket.local_addr().unwrap());
         let listener = (!self.written.http.is_empty()).then_some(Listener::Tcp(socket));
-        let mut running = Running { events: events.subscribe(), reload, shutdown: shutdown.clone(), api };
-        let wiring = Wiring { clock: self.clock.clone(), events, listener, reloads, shutdown: shutdown.clone() };
+        let mut running =
+            Running { events: events.subscribe(), live: live.clone(), reload, shutdown: shutdown.clone(), api };
+        let wiring = Wiring { clock: self.clock.clone(), events, live, listener, reloads, shutdown: shutdown.clone() };
         let (ready, is_ready) = oneshot::channel();
         let daemon = daemon::run(self.prepared(), wiring, move || ready.send(()).unwrap());
         let play = async {

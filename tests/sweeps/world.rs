@@ -10,6 +10,7 @@ use segsync::clock::Clock;
 use segsync::config;
 use segsync::daemon::{self, Pass, Prepared, Wiring};
 use segsync::events::Events;
+use segsync::live::Live;
 use segsync::provider;
 use segsync::simulator::{Arrival, Asked, Fault, OCTAVE_KEY, On, Provider, STATSIG_KEY, Settings, Simulator, Times};
 use tempfile::TempDir;
@@ -198,6 +199,7 @@ impl World {
         let wiring = Wiring {
             clock: Clock::system(),
             events: Events::default(),
+            live: Live::default(),
             listener: None,
             reloads,
             shutdown: shutdown.clone(),

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::{Fault, Store};
 use crate::clock::Now;
-use crate::model::{SegmentKey, SourceName, SourceState, UnixMs};
+use crate::model::{SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
 use crate::store::{Columns, Error, Moment, SegmentId, SourceId, time_since};
 
 /// One configured source.
@@ -47,6 +47,10 @@ pub struct KnownSource {
     pub name: SourceName,
     /// How its last requests went, perhaps in an earlier process.
     pub state: SourceState,
+    /// Since when.
+    pub state_since: UnixMs,
+    /// Why it is not ok.
+    pub last_error: Option<String>,
     /// Until when its provider asked not to be asked, perhaps in an earlier process.
     pub held_until: Option<UnixMs>,
 }
@@ -72,6 +76,8 @@ pub struct Known {
     pub id: SegmentId,
     /// Its name.
     pub key: SegmentKey,
+    /// What it is.
+    pub state: SegmentState,
     /// How long ago the last answer was, by the clock from boot where it was this boot.
     pub checked_ago: Option<Duration>,
     /// Failed or malformed polls since.
@@ -108,7 +114,7 @@ fn declare(connection: &Connection, sources: &[DeclareSource], now: Now) -> Resu
     let sources: Vec<_> = sources.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
     let retired = retired(connection, &sources)?;
     let mut statement = connection.prepare(
-        "SELECT s.id, src.name AS source, s.key, s.last_checked_at, s.checked_boot_ms, s.failures
+        "SELECT s.id, src.name AS source, s.key, s.state, s.last_checked_at, s.checked_boot_ms, s.failures
          FROM segments AS s
          JOIN sources AS src ON src.id = s.source_id
          WHERE s.tracked = 1
@@ -128,11 +134,17 @@ fn upsert(connection: &Connection, source: &DeclareSource, now: Now) -> Result<K
     let known = connection.query_row(
         "INSERT INTO sources (name, provider, base_url, state, state_since) VALUES (?1, ?2, ?3, 'ok', ?4)
          ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, base_url = excluded.base_url
-         RETURNING id, state, held_until",
+         RETURNING id, state, state_since, last_error, held_until",
         params![name, source.provider, source.base_url, now.wall.0],
         |row| {
-            let (id, state) = (row.get("id")?, row.word("state")?);
-            Ok(KnownSource { id, name: source.name.clone(), state, held_until: row.maybe_time("held_until")? })
+            Ok(KnownSource {
+                id: row.get("id")?,
+                name: source.name.clone(),
+                state: row.word("state")?,
+                state_since: row.time("state_since")?,
+                last_error: row.get("last_error")?,
+                held_until: row.maybe_time("held_until")?,
+            })
         },
     )?;
     if source.all {
@@ -163,6 +175,7 @@ fn known(row: &Row<'_>, now: Now) -> rusqlite::Result<Known> {
     Ok(Known {
         id: row.get("id")?,
         key: row.key()?,
+        state: row.word("state")?,
         checked_ago: last_checked_at.map(|wall| time_since(Moment { wall, boot_ms }, now)),
         failures: row.get("failures")?,
     })

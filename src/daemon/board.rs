@@ -1,0 +1,133 @@
+//! What the daemon knows of its sources and copies while it runs, so that telling how it stands takes no query.
+//!
+//! Moved after the commit, never before: what stands here is in the file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::plan::own_intervals;
+use crate::clock::Now;
+use crate::config::Source as SourceConfig;
+use crate::live::{Copies, SourceLive, StoreTrouble};
+use crate::model::{Outcome, SegmentKey, SourceName, SourceState, UnixMs};
+use crate::poll::Polled;
+use crate::schedule::Stretch;
+use crate::store::{self, Known, KnownSource};
+
+/// The board of all accounts.
+#[derive(Debug, Default)]
+pub(super) struct Board(Mutex<Standing>);
+
+#[derive(Debug, Default)]
+struct Standing {
+    sources: BTreeMap<SourceName, Source>,
+    store_error: Option<StoreTrouble>,
+}
+
+#[derive(Debug)]
+struct Source {
+    provider: &'static str,
+    /// How many of its intervals a copy may be old.
+    stale_after: f64,
+    state: SourceState,
+    since: UnixMs,
+    last_error: Option<String>,
+    copies: Copies,
+}
+
+impl Board {
+    /// The same trouble with the store, and no sources yet.
+    pub(super) fn following(before: &Self) -> Self {
+        Self(Mutex::new(Standing { store_error: before.lock().store_error.clone(), ..Standing::default() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        // Every method leaves the board whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a source up with its tracked segments. One that was never answered waits since it stood on the board
+    /// `before`.
+    pub(super) fn take_up<'a>(
+        &self,
+        config: &SourceConfig,
+        known: &KnownSource,
+        segments: impl Iterator<Item = &'a Known>,
+        before: Option<&Self>,
+        now: Instant,
+    ) {
+        let own: HashMap<Arc<str>, Duration> = own_intervals(config);
+        let before = before.map(Self::lock);
+        let before = before.as_ref().and_then(|before| before.sources.get(&config.name));
+        let mut copies = Copies::new(config.every);
+        for segment in segments {
+            let id = Arc::clone(&segment.key.id);
+            let answered = segment.checked_ago.and_then(|ago| now.checked_sub(ago));
+            let waits_since = before.and_then(|source| source.copies.waits_since(&id)).unwrap_or(now);
+            copies.take_up(Arc::clone(&id), own.get(&id).copied(), segment.state, answered, waits_since);
+        }
+        let source = Source {
+            provider: config.provider,
+            stale_after: config.stale_after,
+            state: known.state,
+            since: known.state_since,
+            last_error: known.last_error.clone(),
+            copies,
+        };
+        self.lock().sources.insert(config.name.clone(), source);
+    }
+
+    /// A poll of `name` was committed.
+    pub(super) fn polled(&self, name: &SourceName, polled: &Polled, now: Now) {
+        let mut board = self.lock();
+        board.store_error = None;
+        let Some(source) = board.sources.get_mut(name) else { return };
+        if let Some(state) = polled.source_state {
+            let last_error = polled.error.clone().filter(|_| state != SourceState::Ok);
+            (source.state, source.since, source.last_error) = (state, now.wall, last_error);
+        }
+    }
+
+    /// What a committed poll said of one segment.
+    pub(super) fn answered(&self, key: &SegmentKey, outcome: Outcome, now: Instant) {
+        if let Some(source) = self.lock().sources.get_mut(&key.source) {
+            source.copies.polled(&key.id, outcome, now);
+        }
+    }
+
+    /// The store failed. Two polls that do not fit each other are not its trouble.
+    pub(super) fn store_failed(&self, failure: &store::Error, now: Now) {
+        if matches!(failure, store::Error::Conflict { .. }) {
+            return;
+        }
+        let mut board = self.lock();
+        let since = board.store_error.as_ref().map_or(now.wall, |trouble| trouble.since);
+        board.store_error = Some(StoreTrouble { since, error: failure.to_string() });
+    }
+
+    pub(super) fn store_error(&self) -> Option<StoreTrouble> {
+        self.lock().store_error.clone()
+    }
+
+    /// How a source stands, where the intervals of its account stretch so much.
+    pub(super) fn source(&self, name: &SourceName, stretch: Stretch, now: Instant) -> Option<SourceLive> {
+        let board = self.lock();
+        let source = board.sources.get(name)?;
+        let segments = source.copies.freshness(now, |interval| {
+            let stretch = if interval.is_own { stretch.promises } else { stretch.wishes };
+            let age = interval.every.as_secs_f64() * stretch * source.stale_after;
+            Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX)
+        });
+        Some(SourceLive {
+            name: name.clone(),
+            provider: source.provider,
+            state: source.state,
+            since: source.since,
+            last_error: source.last_error.clone(),
+            segments,
+        })
+    }
+}

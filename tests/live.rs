@@ -1,0 +1,127 @@
+//! What the running daemon says of itself: the snapshot that the service manager, readiness and gauges are rendered from.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{BOTH, Bench, ID};
+use segsync::clock::Clock;
+use segsync::live::{Live, Phase, Snapshot, SourceLive};
+use segsync::model::{SourceState, UnixMs};
+use segsync::simulator::{Fault, On, Times};
+
+/// The snapshot once it is `enough`. It can only be asked for, so it is asked again and again.
+async fn until(live: &Live, enough: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    loop {
+        let now = live.snapshot();
+        if enough(&now) {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Tracked, fresh, pending and deleted segments of each source.
+fn counts(snapshot: &Snapshot) -> Vec<(usize, usize, usize, usize)> {
+    let of = |source: &SourceLive| {
+        let found = &source.segments;
+        (found.tracked, found.fresh, found.pending, found.deleted)
+    };
+    snapshot.sources.iter().map(of).collect()
+}
+
+fn fresh(segments: usize) -> impl Fn(&Snapshot) -> bool {
+    move |now| now.sources.iter().all(|source| source.segments.fresh == segments)
+}
+
+#[tokio::test]
+async fn it_follows_polls_and_reloads() {
+    let mut bench = Bench::new().await;
+    assert_eq!(Live::default().snapshot().phase, Phase::Starting);
+    let first = bench.prepared();
+    bench.name(&[ID, "new"]);
+    let live = bench
+        .run(async |daemon| {
+            daemon.reload.send(first).await.unwrap();
+            let one = until(&daemon.live, |now| counts(now) == [(1, 1, 0, 0); 2]).await;
+            assert!(one.phase == Phase::Running && one.is_ready(), "{one:?}");
+            let hour = Duration::from_secs(3600);
+            assert!(one.accounts.iter().all(|account| account.next_poll.is_some_and(|wait| wait <= hour)), "{one:?}");
+            assert!(one.line().starts_with("2/2 fresh, oldest "), "{}", one.line());
+
+            daemon.reload.send(bench.prepared()).await.unwrap();
+            // Nobody has the new one: it is answered, and pending.
+            let both = until(&daemon.live, |now| counts(now) == [(2, 2, 1, 0); 2]).await;
+            assert_eq!(both.running_since, one.running_since);
+            daemon.live.clone()
+        })
+        .await;
+    assert_eq!(live.snapshot().line(), "stopping");
+
+    bench.remove();
+    bench.pass().await;
+    bench.pass().await;
+    let restarted = bench.run(async |daemon| daemon.live.snapshot()).await;
+    assert_eq!(counts(&restarted), [(2, 2, 1, 1); 2], "what the file knows counts from the start");
+}
+
+#[tokio::test]
+async fn a_refused_key_is_a_reason_not_to_be_ready_until_it_works_again() {
+    let bench = Bench::new().await;
+    bench.refuse_keys(true);
+    bench
+        .run(async |daemon| {
+            let is_refused = |source: &SourceLive| source.state == SourceState::Unauthorized;
+            let refused = until(&daemon.live, |now| now.sources.iter().all(is_refused)).await;
+            let reasons = refused.reasons();
+            assert!(!refused.is_ready() && reasons.len() == 2, "{reasons:?}");
+            assert!(reasons[0].contains("octave is unauthorized since ") && reasons[0].contains("401"), "{reasons:?}");
+            assert!(refused.line().contains("statsig unauthorized since "), "{}", refused.line());
+
+            bench.refuse_keys(false);
+            daemon.reload.send(bench.prepared()).await.unwrap();
+            let again = until(&daemon.live, |now| now.is_ready() && fresh(1)(now)).await;
+            assert!(again.sources.iter().all(|source| source.last_error.is_none()));
+        })
+        .await;
+}
+
+/// The real clock, set forth.
+struct Later(Duration);
+
+impl segsync::clock::Source for Later {
+    fn wall(&self) -> UnixMs {
+        Clock::system().now().wall.plus(self.0)
+    }
+
+    fn boot_ms(&self) -> i64 {
+        Clock::system().now().boot_ms + i64::try_from(self.0.as_millis()).unwrap()
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        Clock::system().boot_id()
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_three_intervals_is_named() {
+    let mut bench = Bench::new().await;
+    bench.pass().await;
+    bench.clock = Clock::new(Later(Duration::from_secs(3 * 3600 + 60)));
+    for provider in BOTH {
+        bench.simulator.misbehave(provider, On::Any, Times::Always, Fault::status(500));
+    }
+    bench
+        .run(async |daemon| {
+            let stale = daemon.live.snapshot();
+            let expected = |source| format!("1 of 1 segments of {source} are stale: {ID} (3 h old, 3 h allowed)");
+            assert_eq!(stale.reasons(), [expected("octave"), expected("statsig")]);
+            assert!(stale.line().starts_with("0/2 fresh, 2 stale, oldest 3 h"), "{}", stale.line());
+            for provider in BOTH {
+                bench.simulator.behave(provider);
+            }
+            until(&daemon.live, Snapshot::is_ready).await;
+        })
+        .await;
+}

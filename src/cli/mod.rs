@@ -2,9 +2,11 @@
 //!
 //! Standard output carries results only, standard error everything else. Exit codes: `Exit`.
 
+mod backup;
 mod config;
 mod demo;
 mod expected;
+mod findings;
 mod input;
 mod log;
 mod outlook;
@@ -15,6 +17,7 @@ mod run;
 mod show;
 mod status;
 mod sync;
+mod verify;
 
 use std::ffi::OsString;
 use std::io;
@@ -33,9 +36,10 @@ use crate::store::{self, Reader};
 
 // What the verbs share; they do not import one another.
 use expected::{Account, accounts, allowed_ages, forecasts, way};
+use findings::{Findings, contents};
 use input::{Named, Time, named, segment_in};
 use outlook::{AccountOutlook, Outlook, Row};
-use output::{Output, columns, complain, csv_row, exact, is_terminal, safe, safe_json, span};
+use output::{Output, columns, complain, counted, csv_row, exact, is_terminal, progress_bar, safe, safe_json, span};
 use render::{Detail, block, line, pretty};
 
 /// Where a configuration is looked for when none is named.
@@ -59,6 +63,7 @@ Examples:
   segsync run                               keep them fresh
   segsync log --since 2h                    who changed what in the last two hours
   segsync show prod/beta_users              one segment as it is now
+  segsync backup /backup/segsync.db         a checked copy, while the daemon runs
 
 Exit codes: 0 done · 1 failed · 2 bad usage or configuration · 3 some segments did not end well (sync), or something is
 stale or unauthorized (status)";
@@ -128,6 +133,8 @@ enum Verb {
     Show(show::Args),
     Status(status::Args),
     Plan(plan::Args),
+    Verify(verify::Args),
+    Backup(backup::Args),
     Config(config::Args),
     Demo(demo::Args),
 }
@@ -172,6 +179,8 @@ pub fn main() -> ExitCode {
         Verb::Show(args) => show::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
         Verb::Plan(args) => plan::run(&context, &args),
+        Verb::Verify(args) => verify::run(&context, &args),
+        Verb::Backup(args) => backup::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Demo(args) => demo::run(&context, &args),
     };

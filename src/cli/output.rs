@@ -7,6 +7,7 @@ use std::time::Duration;
 use anstream::{AutoStream, ColorChoice};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::When;
 
@@ -54,6 +55,18 @@ pub(super) fn columns(rows: Vec<Vec<String>>) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// A progress bar on standard error, where that is a terminal.
+pub(super) fn progress_bar(template: &str) -> ProgressBar {
+    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(0), target).with_style(style)
+}
+
+/// A count with its thing: `1 version`, `12,345 versions`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
 /// One line on standard error.

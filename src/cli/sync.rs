@@ -1,17 +1,17 @@
 //! `segsync sync`: one full pass with a progress bar and a closing table.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Exit, Format, Misuse, Named, complain, runtime, safe};
+use super::{Context, Exit, Format, Misuse, Named, complain, progress_bar, runtime, safe};
 use crate::config::{Config, Source};
 use crate::daemon::{self, Ending, Pass, Prepared};
 use crate::model::{LogLevel, Outcome, SegmentKey, SourceName};
@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
     let prepared =
         super::prepare(config, &context.clock, |config, clock| Prepared::of_sources(config, clock, is_wanted))?;
     let started = context.clock.now().mono;
-    let bar = progress_bar();
+    let bar = progress_bar("{bar:30} {pos}/{len} segments, {elapsed} of about {duration}  {msg}");
     let shutdown = CancellationToken::new();
     let on_end = |ending: &Ending, segments: usize| show_end(&bar, ending, segments);
     let pass = runtime()?.block_on(async {
@@ -94,13 +94,6 @@ fn named(config: &Config, names: &[String]) -> Result<Vec<SegmentKey>> {
         }
     }
     Ok(wanted)
-}
-
-fn progress_bar() -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} segments, {elapsed} of about {duration}  {msg}");
-    ProgressBar::with_draw_target(Some(0), target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Moves the bar; what did not end well is told as it comes.

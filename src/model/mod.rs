@@ -163,6 +163,37 @@ words! {
     }
 }
 
+impl SegmentState {
+    /// What it is after a version with this op: the one place where a state changes. `None` where the op cannot follow.
+    pub const fn after(self, op: Op) -> Option<Self> {
+        match (self, op) {
+            (Self::Pending, Op::Create) | (Self::Present, Op::Update) | (Self::Deleted, Op::Restore) => {
+                Some(Self::Present)
+            }
+            (Self::Pending | Self::Present, Op::Delete) => Some(Self::Deleted),
+            _ => None,
+        }
+    }
+}
+
+words! {
+    /// What is checked of a database, and what a finding is about.
+    Check {
+        /// SQLite's own look at its pages, indexes and constraints.
+        File = "file",
+        /// Rows that name rows which are not there.
+        Reference = "reference",
+        /// No version was removed or inserted, and each is as it was written.
+        Chain = "chain",
+        /// Each document has its hash.
+        Hash = "hash",
+        /// Each version's changes lead from the document before to its own, and back.
+        Fold = "fold",
+        /// Numbers, times and states follow one another.
+        Order = "order",
+    }
+}
+
 words! {
     /// `sources.state`.
     SourceState {

@@ -1,25 +1,31 @@
-//! The chain over all version rows: editing, removing or inserting one by hand breaks every later link. Pure.
+//! The chain over all version rows and their changes: editing, removing or inserting one by hand breaks a link. Pure.
 //!
 //! Encoding of a link's input, unambiguous because every part tells its length: [`DOMAIN`], the previous row's chain
-//! (32 bytes), then each field in the order of [`VersionFields`] as one tag byte and a body:
-//! `0` NULL, no body; `1` integer, 8 bytes little-endian two's complement; `2` text and `3` blob, the length in bytes as
-//! 8 bytes little-endian, then the bytes. `valid_to` is left out: the next version sets it later.
+//! (32 bytes), each field in the order of [`VersionFields`], the number of changes, then of each its op, path, field, old
+//! and new. A field is one tag byte and a body: `0` NULL, no body; `1` integer, 8 bytes little-endian two's complement;
+//! `2` text and `3` blob, the length in bytes as 8 bytes little-endian, then the bytes. `valid_to` is left out: the next
+//! version sets it later.
 
 use super::Hash;
+use crate::model::Change;
 
 /// Keeps these hashes apart from any other use of BLAKE3; its number changes with the encoding.
-const DOMAIN: &[u8] = b"segsync versions chain 1\n";
+const DOMAIN: &[u8] = b"segsync versions chain 2\n";
 
 /// What precedes the first version row of a file.
 pub const GENESIS: Hash = [0; 32];
 
-/// The columns of a row of `versions` that its chain covers, as they are in the file.
+/// What the chain of a row of `versions` covers, as it is in the file.
 #[derive(Clone, Copy, Debug)]
 pub struct VersionFields<'a> {
     /// `versions.id`
     pub id: i64,
+    /// `segments.source_id`
+    pub source_id: i64,
     /// `versions.segment_id`
     pub segment_id: i64,
+    /// `segments.key`
+    pub key: &'a str,
     /// `versions.seq`
     pub seq: i64,
     /// `versions.op`
@@ -44,6 +50,8 @@ pub struct VersionFields<'a> {
     pub document: Option<&'a str>,
     /// `versions.poll_id`
     pub poll_id: i64,
+    /// Its rows of `changes`, in order.
+    pub changes: &'a [Change],
 }
 
 enum Field<'a> {
@@ -58,7 +66,9 @@ pub fn chain_link(previous: &Hash, row: &VersionFields<'_>) -> Hash {
     hasher.update(DOMAIN).update(previous);
     for field in [
         Field::Integer(Some(row.id)),
+        Field::Integer(Some(row.source_id)),
         Field::Integer(Some(row.segment_id)),
+        Field::Text(Some(row.key)),
         Field::Integer(Some(row.seq)),
         Field::Text(Some(row.op)),
         Field::Text(row.cause),
@@ -71,8 +81,15 @@ pub fn chain_link(previous: &Hash, row: &VersionFields<'_>) -> Hash {
         Field::Blob(row.hash),
         Field::Text(row.document),
         Field::Integer(Some(row.poll_id)),
+        Field::Integer(i64::try_from(row.changes.len()).ok()),
     ] {
         add(&mut hasher, &field);
+    }
+    for change in row.changes {
+        let Change { op, path, field, old, new } = change;
+        for text in [Some(op.as_str()), Some(path), Some(field), old.as_deref(), new.as_deref()] {
+            add(&mut hasher, &Field::Text(text));
+        }
     }
     hasher.finalize().into()
 }
@@ -97,10 +114,13 @@ fn add(hasher: &mut blake3::Hasher, field: &Field<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ChangeOp;
 
     const ROW: VersionFields<'_> = VersionFields {
         id: 1,
+        source_id: 10,
         segment_id: 2,
+        key: "k",
         seq: 3,
         op: "update",
         cause: None,
@@ -113,13 +133,34 @@ mod tests {
         hash: Some(&[7; 32]),
         document: Some("{}"),
         poll_id: 8,
+        changes: &[],
     };
 
     #[test]
     fn every_field_and_the_predecessor_count() {
+        let text = |text: &str| Some(text.to_owned());
+        let change = Change {
+            op: ChangeOp::Replace,
+            path: "$.a".to_owned(),
+            field: "a".to_owned(),
+            old: text("1"),
+            new: text("2"),
+        };
+        let changes = [
+            vec![change.clone()],
+            vec![change.clone(), change.clone()],
+            vec![Change { op: ChangeOp::Move, ..change.clone() }],
+            vec![Change { path: "$.b".to_owned(), ..change.clone() }],
+            vec![Change { field: "b".to_owned(), ..change.clone() }],
+            vec![Change { old: None, ..change.clone() }],
+            vec![Change { new: text("3"), ..change.clone() }],
+            vec![Change { old: text("2"), new: text("1"), ..change }],
+        ];
         let others = [
             VersionFields { id: 9, ..ROW },
+            VersionFields { source_id: 9, ..ROW },
             VersionFields { segment_id: 9, ..ROW },
+            VersionFields { key: "l", ..ROW },
             VersionFields { seq: 9, ..ROW },
             VersionFields { op: "delete", ..ROW },
             VersionFields { cause: Some("schema"), ..ROW },
@@ -138,6 +179,7 @@ mod tests {
         ];
         let mut links: Vec<Hash> = others.iter().map(|row| chain_link(&GENESIS, row)).collect();
         links.extend([chain_link(&GENESIS, &ROW), chain_link(&[1; 32], &ROW)]);
+        links.extend(changes.iter().map(|changes| chain_link(&GENESIS, &VersionFields { changes, ..ROW })));
         let all = links.len();
         links.sort_unstable();
         links.dedup();
@@ -148,6 +190,6 @@ mod tests {
     fn the_encoding_is_fixed() {
         // Files in the field hold links of this encoding: should this value change, DOMAIN needs a new number.
         let link = blake3::Hash::from_bytes(chain_link(&GENESIS, &ROW));
-        insta::assert_snapshot!(link, @"3bb9b92f19b7709739757fdfbd40bb907737737f232e2d6d2f209120a1d4ebcf");
+        insta::assert_snapshot!(link, @"c105c8f02f21ee21f9f11e15e024eefc1eebd1c27fd5c80797ec498a2c8e07b8");
     }
 }

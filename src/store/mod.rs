@@ -18,7 +18,10 @@ pub use age::{Moment, time_since};
 pub use chain::{GENESIS, VersionFields, chain_link};
 pub use error::{Error, OpenError};
 pub use file::Holder;
-pub use read::{At, FreshnessRow, LogFilter, Reader, Scope, SourceRow, StoredVersion, Tally};
+pub use read::{
+    At, Backup, BackupError, Finding, FreshnessRow, LogFilter, Reader, Scope, SourceRow, Step, StoredVersion, Tally,
+    Verified,
+};
 pub use write::{
     Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, Retired,
     SegmentEnd, Store, StoredDocument,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use segsync::model::{Op, Outcome, SegmentKey, SegmentState, SourceName, UnixMs};
+use segsync::model::{Change, Op, Outcome, SegmentKey, SegmentState, SourceName, UnixMs};
 use segsync::store::{
     At, Error, GENESIS, Hash, Latest, LogFilter, Reader, Scope, SegmentId, Store, VersionEntry, VersionFields,
     chain_link,
@@ -35,10 +35,23 @@ fn key(id: &str) -> SegmentKey {
     SegmentKey::new(SourceName::new("main"), id)
 }
 
+/// The rows of `changes` of a version.
+fn changes(raw: &rusqlite::Connection, version: i64) -> Vec<Change> {
+    let sql = "SELECT op, path, field, old, new FROM changes WHERE version_id = ?1 ORDER BY ordinal";
+    let mut statement = raw.prepare(sql).expect("prepared");
+    let change = |row: &rusqlite::Row<'_>| {
+        let op = row.get::<_, String>(0)?.parse().expect("an op");
+        Ok(Change { op, path: row.get(1)?, field: row.get(2)?, old: row.get(3)?, new: row.get(4)? })
+    };
+    statement.query_map([version], change).expect("rows").map(|row| row.expect("a change")).collect()
+}
+
 /// The first row whose chain is not what the rows say, by id.
 fn first_broken_link(world: &World) -> Option<i64> {
     let raw = world.raw();
-    let mut statement = raw.prepare("SELECT * FROM versions ORDER BY id").expect("prepared");
+    let sql =
+        "SELECT v.*, s.source_id, s.key FROM versions AS v JOIN segments AS s ON s.id = v.segment_id ORDER BY v.id";
+    let mut statement = raw.prepare(sql).expect("prepared");
     let mut rows = statement.query([]).expect("rows");
     let mut previous = GENESIS;
     while let Some(row) = rows.next().expect("a row") {
@@ -47,10 +60,13 @@ fn first_broken_link(world: &World) -> Option<i64> {
         let (op, cause, by, document) = (text("op"), text("cause"), text("modified_by"), text("document"));
         let hash: Option<Hash> = row.get("hash").expect("a hash");
         let id = row.get("id").expect("an id");
+        let key: String = row.get("key").expect("a key");
         let link = chain_link(
             &previous,
             &VersionFields {
                 id,
+                source_id: row.get("source_id").expect("a source"),
+                key: &key,
                 segment_id: row.get("segment_id").expect("a segment"),
                 seq: row.get("seq").expect("a number"),
                 op: op.as_deref().expect("an op"),
@@ -64,6 +80,7 @@ fn first_broken_link(world: &World) -> Option<i64> {
                 hash: hash.as_ref().map(<[u8; 32]>::as_slice),
                 document: document.as_deref(),
                 poll_id: row.get("poll_id").expect("a poll"),
+                changes: &changes(&raw, id),
             },
         );
         if link != row.get::<_, Hash>("chain").expect("a chain") {
@@ -85,6 +102,8 @@ async fn the_chain_can_be_computed_again_and_tells_where_a_row_was_touched() {
     world.raw().execute("UPDATE versions SET modified_by = 'Eve' WHERE id = 3", []).expect("set");
     assert_eq!(first_broken_link(&world), Some(3));
     world.raw().execute("UPDATE versions SET modified_by = 'Ann' WHERE id = 3", []).expect("set");
+    world.raw().execute("UPDATE changes SET field = 'x' WHERE version_id = 4 AND ordinal = 1", []).expect("set");
+    assert_eq!(first_broken_link(&world), Some(4), "changes are a part of their version");
     world.raw().execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM versions WHERE id = 2").expect("removed");
     assert_eq!(first_broken_link(&world), Some(3));
 }

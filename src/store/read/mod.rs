@@ -3,11 +3,15 @@
 //! A reader never writes, never migrates, never waits for the writer, and needs neither a daemon nor the right to write
 //! to the file or its folder.
 
+mod backup;
 mod history;
 mod status;
+mod verify;
 
+pub use backup::{Backup, BackupError};
 pub use history::{At, LogFilter, Scope, StoredVersion};
 pub use status::{FreshnessRow, SourceRow, Tally};
+pub use verify::{Finding, Step, Verified};
 
 use std::fmt;
 use std::path::Path;

@@ -9,7 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::Fault;
 use crate::clock::Now;
 use crate::model::{Change, Op, Outcome, SegmentKey, SegmentState, UnixMs};
-use crate::store::{Columns, GENESIS, Hash, PollId, SegmentId, VersionEntry, VersionFields, VersionId, chain_link};
+use crate::store::{
+    Columns, GENESIS, Hash, PollId, SegmentId, SourceId, VersionEntry, VersionFields, VersionId, chain_link,
+};
 
 /// A version to be written.
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ pub struct StoredDocument {
 /// A segment as the file knows it before this poll's end.
 pub(super) struct Segment {
     id: SegmentId,
+    source: SourceId,
     key: SegmentKey,
     pub(super) state: SegmentState,
     version: i64,
@@ -57,13 +60,14 @@ impl Segment {
     pub(super) fn read(connection: &Connection, id: SegmentId) -> Result<Self, Fault> {
         let known = connection
             .prepare_cached(
-                "SELECT src.name AS source, s.key, s.state, s.version, s.confirmed_at
+                "SELECT src.name AS source, s.source_id, s.key, s.state, s.version, s.confirmed_at
                  FROM segments AS s JOIN sources AS src ON src.id = s.source_id
                  WHERE s.id = ?1",
             )?
             .query_row([id], |row: &Row<'_>| {
                 Ok(Self {
                     id,
+                    source: row.get("source_id")?,
                     key: row.key()?,
                     state: row.word("state")?,
                     version: row.get("version")?,
@@ -85,7 +89,7 @@ impl Segment {
             self.conflict(&format!("{outcome} is not what a {} ends with", version.op))
         } else if version.base != self.version {
             self.conflict(&format!("compared with version {}, but the latest is {}", version.base, self.version))
-        } else if next_state(self.state, version.op).is_none() {
+        } else if self.state.after(version.op).is_none() {
             self.conflict(&format!("a {} cannot follow while it is {}", version.op, self.state))
         } else {
             Ok(())
@@ -128,9 +132,9 @@ impl Segment {
         connection
             .prepare_cached("UPDATE versions SET valid_to = ?3 WHERE segment_id = ?1 AND seq = ?2")?
             .execute(params![self.id, self.version, observed_at.0])?;
-        insert(connection, self.id, &entry, new.document.as_ref().map(|document| &*document.text))?;
+        insert(connection, self, &entry, new.document.as_ref().map(|document| &*document.text))?;
         insert_changes(connection, &entry)?;
-        let state = next_state(self.state, entry.op).unwrap_or(self.state);
+        let state = self.state.after(entry.op).unwrap_or(self.state);
         connection
             .prepare_cached(
                 "UPDATE segments SET
@@ -170,17 +174,6 @@ struct Previous {
     modified_by: Option<String>,
 }
 
-/// The one place that changes a segment's state; `None` where the op cannot follow.
-const fn next_state(state: SegmentState, op: Op) -> Option<SegmentState> {
-    match (state, op) {
-        (SegmentState::Pending, Op::Create)
-        | (SegmentState::Present, Op::Update)
-        | (SegmentState::Deleted, Op::Restore) => Some(SegmentState::Present),
-        (SegmentState::Pending | SegmentState::Present, Op::Delete) => Some(SegmentState::Deleted),
-        _ => None,
-    }
-}
-
 const fn outcome_of(op: Op) -> Outcome {
     match op {
         Op::Create => Outcome::Created,
@@ -199,7 +192,7 @@ fn next_id(connection: &Connection) -> rusqlite::Result<VersionId> {
 
 fn insert(
     connection: &Connection,
-    segment: SegmentId,
+    segment: &Segment,
     entry: &VersionEntry,
     document: Option<&str>,
 ) -> rusqlite::Result<()> {
@@ -209,7 +202,9 @@ fn insert(
         .optional()?;
     let fields = VersionFields {
         id: entry.id.0,
-        segment_id: segment.0,
+        source_id: segment.source.0,
+        segment_id: segment.id.0,
+        key: &segment.key.id,
         seq: entry.seq,
         op: entry.op.as_str(),
         cause: entry.cause.as_deref(),
@@ -222,6 +217,7 @@ fn insert(
         hash: entry.hash.as_ref().map(<[u8; 32]>::as_slice),
         document,
         poll_id: entry.poll.0,
+        changes: &entry.changes,
     };
     let chain = chain_link(&previous.unwrap_or(GENESIS), &fields);
     connection

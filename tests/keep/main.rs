@@ -1,0 +1,16 @@
+//! The history kept: checked for every kind of damage, copied while it grows.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy knows test functions, not their helpers"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod backup;
+mod verify;
+mod world;

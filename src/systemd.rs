@@ -1,5 +1,10 @@
 //! What the service manager is told. Without a manager every call does nothing.
 
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+
+use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
 /// The database is open and the schedule stands.
@@ -21,4 +26,30 @@ fn tell(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!("failed to notify the service manager: {error}");
     }
+}
+
+/// A socket that the service manager opened for this process.
+#[derive(Debug)]
+pub enum Socket {
+    /// On an address.
+    Tcp(TcpListener),
+    /// In the file system, or unnamed.
+    Unix(UnixListener),
+}
+
+/// Takes the sockets that were passed (sd_listen_fds(3)): once, before there are other threads, as it takes the variables
+/// that tell of them out of the environment.
+pub fn sockets() -> io::Result<Vec<Socket>> {
+    let mut passed = ListenFd::from_env();
+    let mut sockets = Vec::with_capacity(passed.len());
+    for at in 0..passed.len() {
+        // One of the wrong kind is left for the next try.
+        let tcp = passed.take_tcp_listener(at).ok().flatten().map(Socket::Tcp);
+        let socket = match tcp {
+            Some(tcp) => Some(tcp),
+            None => passed.take_unix_listener(at)?.map(Socket::Unix),
+        };
+        sockets.extend(socket);
+    }
+    Ok(sockets)
 }

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use segsync::simulator::lively::statsig;
 use segsync::simulator::{Fault, On, Provider, STATSIG_KEY, Settings, Simulator, Times};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -46,6 +47,13 @@ impl Desk {
         std::fs::write(self.path("segsync.toml"), text).expect("written");
     }
 
+    /// Adds the local API to the configuration.
+    fn listen(&self, on: &str) {
+        let path = self.path("segsync.toml");
+        let text = std::fs::read_to_string(&path).expect("read");
+        std::fs::write(path, format!("[http]\nlisten = {on:?}\n{text}")).expect("written");
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_segsync"));
         command.args(args).current_dir(self.folder.path()).env_remove("SEGSYNC_CONFIG").kill_on_drop(true);
@@ -65,6 +73,11 @@ impl Desk {
         let is_there =
             |log: &[segsync::simulator::Arrival]| log.iter().filter(|one| one.segment() == Some(id)).count() >= count;
         timeout(GUARD, self.simulator.arrivals_until(is_there)).await.expect("no hang");
+    }
+
+    fn execute(&self, sql: &str) {
+        let file = Connection::open(self.path("x.db")).expect("a database");
+        file.execute_batch(sql).expect(sql);
     }
 
     fn query(&self, sql: &str) -> String {
@@ -157,4 +170,58 @@ async fn a_pass_tells_what_it_did_and_ends_as_it_went() {
     let (code, _, complaint) = desk.run(&["sync"]).await;
     assert_eq!((code, complaint.lines().count()), (2, 1), "{complaint}");
     assert!(!complaint.contains(STATSIG_KEY));
+}
+
+/// Asks the local API whether it is alive.
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.expect("sent");
+    let mut answer = String::new();
+    timeout(GUARD, stream.read_to_string(&mut answer)).await.expect("no hang").expect("an answer");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_in_the_file_system_outlives_a_kill_but_not_a_stop() {
+    let desk = Desk::new().await;
+    desk.configure(r#"["staff"]"#);
+    let path = desk.path("api.sock");
+    desk.listen(&format!("unix:{}", path.display()));
+    for (times, last) in [(1, Signal::KILL), (2, Signal::TERM)] {
+        let mut child = desk.command(&["run"]);
+        if times == 2 {
+            // Due at once again, so that a request tells that it runs.
+            desk.execute("UPDATE segments SET last_checked_at = 0, checked_boot_ms = NULL");
+        }
+        let child = child.spawn().expect("it starts");
+        desk.asked_for("staff", times).await;
+        let answer = ask(UnixStream::connect(&path).await.expect("it listens")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        signal(&child, last);
+        end(child).await;
+        assert_eq!(path.exists(), last == Signal::KILL);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sockets_of_the_service_manager_are_taken_over() {
+    let desk = Desk::new().await;
+    desk.configure(r#"["staff"]"#);
+    desk.listen("systemd");
+    let (code, _, complaint) = desk.run(&["run"]).await;
+    assert_eq!(code, 2);
+    assert!(complaint.trim_end().ends_with("systemd passed no socket: enable and start segsync.socket"), "{complaint}");
+
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = socket.local_addr().expect("an address");
+    // What systemd does: the socket as descriptor 3, and variables that say so to this process alone.
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" run";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_segsync")]).current_dir(desk.folder.path()).kill_on_drop(true);
+    shell.stdin(std::os::fd::OwnedFd::from(socket)).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = shell.spawn().expect("it starts");
+    // Whoever comes before the daemon listens waits in the socket's queue.
+    let answer = ask(TcpStream::connect(address).await.expect("it listens")).await;
+    assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+    signal(&child, Signal::TERM);
+    assert_eq!(end(child).await, Some(0));
 }

@@ -258,6 +258,16 @@ fn the_local_api_is_off_unless_there_is_a_table() {
     assert_eq!(all.token, Some(KeyRef::File(PathBuf::from("/etc/t"))));
     let shown = good(&good(&format!("{HEAD}segments = [\"s\"]\n[http]\ntoken.env = \"T\"\n")).show()).http;
     assert_eq!(shown.and_then(|http| http.token), Some(KeyRef::Env("T".to_owned())), "what is shown reads back");
+    for listen in ["unix:/run/segsync/api.sock", "systemd", "[::1]:80"] {
+        let http = http(&format!("[http]\nlisten = {listen:?}\nhosts = [\"Segsync.example.org\"]")).expect("on");
+        assert_eq!((http.listen.to_string().as_str(), http.hosts), (listen, vec!["segsync.example.org".to_owned()]));
+    }
+    let long = format!("[http]\nlisten = \"unix:/{}\"\nhosts = [\"a:80\", \"\"]", "x".repeat(107));
+    assert_snapshot!(errors(&format!("{HEAD}segments = [\"s\"]\n{long}")), @r#"
+    x.toml:8:10: http.listen: a socket's path has at most 107 bytes; expected an address and a port such as "127.0.0.1:7464", "unix:" and an absolute path, or "systemd"
+    x.toml:9:10: http.hosts: "a:80" is not a name; expected names of this machine without a port, such as "segsync.example.org"
+    x.toml:9:18: http.hosts: "" is not a name; expected names of this machine without a port, such as "segsync.example.org"
+    "#);
 }
 
 #[test]
@@ -266,10 +276,10 @@ fn an_address_that_others_reach_needs_a_token() {
     assert_snapshot!(errors("listen = \"0.0.0.0:7464\""), @"x.toml:7:1: http.token: missing; an address that other machines reach needs one, so that not everybody may ask");
     assert_snapshot!(errors("listen = \"192.0.2.1:80\"\ntoken = \"s3cr3ts3cr3t\""), @r#"x.toml:9:9: http.token: a token must not stand in this file; expected { env = "NAME" }, { file = "/absolute/path" } or { credential = "name" }"#);
     assert_snapshot!(errors("listen = \"localhost:80\"\ncache = 0"), @r#"
-    x.toml:8:10: http.listen: "localhost:80" is not where to listen; expected an address and a port such as "127.0.0.1:7464"
+    x.toml:8:10: http.listen: "localhost:80" is not where to listen; expected an address and a port such as "127.0.0.1:7464", "unix:" and an absolute path, or "systemd"
     x.toml:9:9: http.cache: not a positive size; expected a size such as "16MiB", or a number of bytes
     "#);
-    for listen in ["127.0.0.1", ":80", "127.0.0.1:99999", "http://127.0.0.1:80", ""] {
+    for listen in ["127.0.0.1", ":80", "127.0.0.1:99999", "http://127.0.0.1:80", "", "unix:", "unix:a/b", "Systemd"] {
         assert!(errors(&format!("listen = {listen:?}")).contains("is not where to listen"), "{listen}");
     }
 }

@@ -4,12 +4,13 @@ use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::{Context, Exit, runtime};
-use crate::config::Config;
+use super::{Context, Exit, Misuse, runtime};
+use crate::config::{Config, Listen};
 use crate::daemon::{self, Prepared, Wiring};
 use crate::events::Events;
+use crate::http::Listener;
 use crate::live::Live;
 use crate::systemd;
 use crate::telemetry::{self, LevelHandle};
@@ -33,19 +34,40 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit> {
     let config = context.load_config()?;
     let level = telemetry::init(context.log_level(config.log.level), config.log.format).context("start the log")?;
     let prepared = super::prepare(config, &context.clock, Prepared::new)?;
-    runtime()?.block_on(serve(context, prepared, &level))?;
+    let sockets = sockets(prepared.config())?;
+    runtime()?.block_on(serve(context, prepared, sockets, &level))?;
     Ok(Exit::Done)
 }
 
-async fn serve(context: &Context, prepared: Prepared, level: &LevelHandle) -> Result<()> {
+/// The sockets that systemd passes, where the configuration wants them.
+fn sockets(config: &Config) -> Result<Vec<systemd::Socket>> {
+    let sockets = systemd::sockets().context("take over the sockets that systemd passes")?;
+    let is_wanted = config.http.as_ref().is_some_and(|http| http.listen == Listen::Systemd);
+    if is_wanted && sockets.is_empty() {
+        let what = "[http] listen is \"systemd\", but systemd passed no socket: enable and start segsync.socket";
+        return Err(Misuse(what.to_owned()).into());
+    }
+    if !is_wanted && !sockets.is_empty() {
+        warn!("systemd passed {} sockets, which stay unused: [http] listen is not \"systemd\"", sockets.len());
+    }
+    Ok(if is_wanted { sockets } else { Vec::new() })
+}
+
+async fn serve(
+    context: &Context,
+    prepared: Prepared,
+    sockets: Vec<systemd::Socket>,
+    level: &LevelHandle,
+) -> Result<()> {
     let (reload, reloads) = mpsc::channel(1);
     let shutdown = CancellationToken::new();
     let mut signals = Signals::new().context("listen for signals")?;
     let running = prepared.config().clone();
+    let listener = if sockets.is_empty() { None } else { Some(Listener::passed(sockets)?) };
     let wiring = Wiring {
         clock: context.clock.clone(),
         events: Events::default(),
-        listener: None,
+        listener,
         live: Live::default(),
         reloads,
         shutdown: shutdown.clone(),

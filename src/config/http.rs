@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::{HTTP, Http, LISTEN, Listen, Section, TOKEN, key_ref, listen};
+use super::{HOST, HTTP, Http, LISTEN, Listen, Section, TOKEN, host_name, key_ref, listen};
 
 /// The usual address: loopback only.
 const USUAL: Listen = Listen::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7464));
@@ -14,7 +14,7 @@ const CACHE: u64 = 64 << 20;
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: USUAL, token: None, cache: CACHE }
+        Self { listen: USUAL, token: None, hosts: Vec::new(), cache: CACHE }
     }
 }
 
@@ -30,6 +30,8 @@ pub(super) fn http(root: &Section<'_>) -> Option<Http> {
         table.wrong("token", what.to_owned());
     }
     let token = token.and_then(|field| key_ref(&field, &TOKEN, "token"));
+    let hosts = table.get("hosts").and_then(|field| field.list(HOST)).unwrap_or_default();
+    let hosts = hosts.iter().filter_map(|host| host.read(HOST, host_name)).collect();
     let cache = table.get("cache").and_then(|field| field.size()).unwrap_or(usual.cache);
-    Some(Http { listen, token, cache })
+    Some(Http { listen, token, hosts, cache })
 }

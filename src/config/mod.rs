@@ -32,8 +32,8 @@ pub use value::show_duration;
 use key::{KEY_FORMS, key_ref};
 use problem::Sink;
 use section::{API_KEY, Field, HTTP, LIMIT, LOG, POLL, ROOT, SEGMENT, SOURCE, STORE, Section, TOKEN};
-use value::{BASE_URL, DURATION, LISTEN, MULTIPLE, SIZE, SOURCE_NAME, base_url, bytes, duration, listen, multiple};
-use value::{quote, show_size, size, source_name};
+use value::{BASE_URL, DURATION, HOST, LISTEN, MULTIPLE, SIZE, SOURCE_NAME, base_url, bytes, duration, host_name};
+use value::{listen, multiple, quote, show_size, size, source_name};
 
 /// The commented example for operators, as it stands in the repository.
 pub const EXAMPLE: &str = include_str!("../../config.example.toml");
@@ -67,6 +67,8 @@ pub struct Http {
     pub listen: Listen,
     /// Where the token comes from that callers must send; none: everybody may ask.
     pub token: Option<KeyRef>,
+    /// Further names by which callers may call the machine, in lower case.
+    pub hosts: Vec<String>,
     /// What the cache of documents may hold, in bytes.
     pub cache: u64,
 }
@@ -76,13 +78,18 @@ pub struct Http {
 pub enum Listen {
     /// An address; port 0 is any free one.
     Tcp(SocketAddr),
+    /// A socket in the file system, by its absolute path: whoever may write to it may ask.
+    Unix(PathBuf),
+    /// The sockets that systemd passes at the start, of whatever kind.
+    Systemd,
 }
 
 impl Listen {
-    /// Whether only this machine reaches it.
+    /// Whether only this machine reaches it, as far as the configuration tells.
     pub fn is_private(&self) -> bool {
         match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) | Self::Systemd => true,
         }
     }
 }
@@ -91,6 +98,8 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd => f.write_str("systemd"),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) const ROOT: Place = place("", "the top level", &["store", "poll", "ht
 pub(super) const STORE: Place =
     Place { later: &["keep_versions"], ..place("store", "[store]", &["path", "keep_polls"]) };
 pub(super) const POLL: Place = place("poll", "[poll]", &["every", "timeout", "concurrency", "stale_after"]);
-pub(super) const HTTP: Place = place("http", "[http]", &["listen", "token", "cache"]);
+pub(super) const HTTP: Place = place("http", "[http]", &["listen", "token", "hosts", "cache"]);
 pub(super) const LOG: Place = place("log", "[log]", &["level", "format"]);
 pub(super) const SOURCE: Place = place(
     "source",

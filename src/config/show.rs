@@ -35,6 +35,7 @@ impl Http {
         if let Some(token) = &self.token {
             writeln!(out, "token = {}", key_ref(token))?;
         }
+        writeln!(out, "hosts = {}", list(self.hosts.iter().cloned()))?;
         writeln!(out, "cache = {}", text(&show_size(self.cache)))
     }
 }

@@ -12,11 +12,15 @@ pub(super) const DURATION: &str = r#"a duration such as "30s", "5m" or "1h30m""#
 pub(super) const SIZE: &str = r#"a size such as "16MiB", or a number of bytes"#;
 pub(super) const MULTIPLE: &str = r#"a multiple of the interval such as "3x""#;
 pub(super) const BASE_URL: &str = r#"a URL such as "https://example.com""#;
-pub(super) const LISTEN: &str = r#"an address and a port such as "127.0.0.1:7464""#;
+pub(super) const LISTEN: &str =
+    r#"an address and a port such as "127.0.0.1:7464", "unix:" and an absolute path, or "systemd""#;
+pub(super) const HOST: &str = r#"names of this machine without a port, such as "segsync.example.org""#;
 pub(super) const SOURCE_NAME: &str = "lower-case letters, digits and -, not starting with -";
 
 /// The longest accepted duration: far beyond use, and safe to add to any clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// What fits into a socket's address (unix(7)), with the zero at its end.
+const LONGEST_SOCKET: usize = 107;
 /// Answers are held in memory.
 const LARGEST: u64 = 1 << 30;
 
@@ -108,7 +112,25 @@ pub(super) fn multiple(text: &str) -> Result<f64, String> {
 /// Where the local API listens.
 pub(super) fn listen(text: &str) -> Result<Listen, String> {
     let wrong = || format!("{} is not where to listen; expected {LISTEN}", quote(text));
-    text.parse().map(Listen::Tcp).map_err(|_| wrong())
+    match text.strip_prefix("unix:") {
+        Some(path) if path.len() > LONGEST_SOCKET => {
+            Err(format!("a socket's path has at most {LONGEST_SOCKET} bytes; expected {LISTEN}"))
+        }
+        Some(path) if path.starts_with('/') && !path.contains('\0') => Ok(Listen::Unix(path.into())),
+        None if text == "systemd" => Ok(Listen::Systemd),
+        None => text.parse().map(Listen::Tcp).map_err(|_| wrong()),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// A name as it stands in a `Host` header.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !text.is_empty() && text.len() <= 253 && text.bytes().all(fits) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("{} is not a name; expected {HOST}", quote(text)))
+    }
 }
 
 /// `[a-z0-9][a-z0-9-]*`.

@@ -1,16 +1,12 @@
 //! The local API's listener: opened, kept or moved as the configuration says, and closed in good order.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result};
-use tokio::time::timeout;
+use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use super::GRACE;
 use crate::config::Listen;
-use crate::http::{Api, Listener, serve};
+use crate::http::{Api, Limits, Listener, serve};
 
 /// The listener, if there is one.
 #[derive(Debug, Default)]
@@ -31,6 +27,9 @@ impl Front {
             Some(listener) => listener,
             None => Listener::bind(listen).await.with_context(|| format!("listen on {listen} for the HTTP API"))?,
         };
+        if !listener.is_private() && !api.asks_token() {
+            bail!("listen on {listener} for the HTTP API: other machines reach it, so [http] needs a token");
+        }
         Ok(Self(Some(Open::serve(listen, listener, api))))
     }
 
@@ -49,22 +48,15 @@ impl Front {
     pub(super) async fn close(self) {
         let Some(Open { stop, tasks, .. }) = self.0 else { return };
         stop.cancel();
-        if timeout(GRACE, tasks.wait()).await.is_err() {
-            warn!("left connections of the HTTP API that did not end within {} s", Duration::as_secs(&GRACE));
-        }
+        tasks.wait().await;
     }
 }
 
 impl Open {
     fn serve(listen: &Listen, listener: Listener, api: &Api) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        info!("the HTTP API listens on {}", listener.address());
-        let serving = serve(listener, api.clone(), stop.clone());
-        tasks.spawn(async move {
-            if let Err(failure) = serving.await {
-                error!("the HTTP API ended: {failure}");
-            }
-        });
+        info!("the HTTP API listens on {listener}");
+        tasks.spawn(serve(listener, api.clone(), Limits::default(), stop.clone()));
         tasks.close();
         Self { listen: listen.clone(), stop, tasks }
     }

@@ -78,8 +78,8 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     let running_since = clock.now().wall;
     let metrics = Metrics::new(running_since);
     store.measure(metrics.clone());
-    let poller = Poller::new(store.clone(), events, metrics, clock.clone());
-    let api = Api::new(prepared.api());
+    let poller = Poller::new(store.clone(), events, metrics.clone(), clock.clone());
+    let api = Api::new(prepared.api(), metrics, clock.clone());
     let mut front = Front::open(prepared.listen(), listener, &api).await?;
     let mut engine = Engine::start(prepared, &poller, &store, &clock, Start::First).await?;
     live.running(engine.watch(&clock, running_since));

@@ -74,7 +74,8 @@ impl Prepared {
 
     /// What the local API goes by.
     pub(super) fn api(&self) -> http::Settings {
-        http::Settings { token: self.token }
+        let hosts = self.config.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default();
+        http::Settings { token: self.token, hosts }
     }
 
     /// The configuration it was made of.

@@ -3,7 +3,9 @@
 //! Reads below it only; a fresh copy it asks `daemon` for. Must never answer with a key, with a version that is not
 //! committed, or name a vendor.
 
+mod gate;
 mod guard;
+mod listen;
 mod problem;
 mod serve;
 
@@ -14,12 +16,16 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use tokio::time::Instant;
 
+use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::secret::KeyPrint;
 
 use problem::Problem;
 
-pub use serve::{Address, Listener, serve};
+pub use listen::Listener;
+pub use serve::{Limits, serve};
 
 /// What the routes share. Clones share it.
 #[derive(Clone)]
@@ -27,6 +33,8 @@ pub struct Api(Arc<Shared>);
 
 struct Shared {
     settings: RwLock<Arc<Settings>>,
+    metrics: Metrics,
+    clock: Clock,
 }
 
 /// What a reload replaces.
@@ -34,12 +42,27 @@ struct Shared {
 pub struct Settings {
     /// What callers must send, if anything.
     pub token: Option<KeyPrint>,
+    /// Further names of this server, in lower case.
+    pub hosts: Vec<String>,
 }
 
 impl Api {
-    /// An API with these settings.
-    pub fn new(settings: Settings) -> Self {
-        Self(Arc::new(Shared { settings: RwLock::new(Arc::new(settings)) }))
+    /// An API with these settings, whose requests `metrics` counts.
+    pub fn new(settings: Settings, metrics: Metrics, clock: Clock) -> Self {
+        Self(Arc::new(Shared { settings: RwLock::new(Arc::new(settings)), metrics, clock }))
+    }
+
+    /// Whether callers must send a token.
+    pub fn asks_token(&self) -> bool {
+        self.settings().token.is_some()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn now(&self) -> Instant {
+        self.0.clock.now().mono
     }
 
     /// Takes over other settings, for the requests that come next.
@@ -66,8 +89,7 @@ fn router(api: Api) -> Router {
         .layer(from_fn_with_state(api.clone(), guard::token))
         .route("/healthz", get(healthz))
         .method_not_allowed_fallback(not_allowed);
-    // Checks, limits and time-outs for all routes: further layers, here.
-    router.with_state(api)
+    router.layer(from_fn_with_state(api.clone(), gate::gate)).with_state(api)
 }
 
 /// The process is alive.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -46,6 +47,7 @@ struct Shared {
     commits: Histogram,
     cache_hits: Counter,
     cache_misses: Counter,
+    connections: Gauge,
     served: Family<Served, Counter>,
     serving: Family<ByRoute, Histogram, fn() -> Histogram>,
 }
@@ -69,12 +71,12 @@ struct Version {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByRoute {
-    route: &'static str,
+    route: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Served {
-    route: &'static str,
+    route: String,
     status: u16,
 }
 
@@ -97,6 +99,7 @@ impl Metrics {
             commits: Histogram::new(COMMIT),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
+            connections: Gauge::default(),
             served: Family::default(),
             serving: Family::new_with_constructor(|| Histogram::new(SERVE)),
         };
@@ -143,9 +146,16 @@ impl Metrics {
     }
 
     /// A request of the local API was answered. `route` is a template, not a URL.
-    pub fn served(&self, route: &'static str, status: u16, took: Duration) {
-        self.0.served.get_or_create(&Served { route, status }).inc();
+    pub fn served(&self, route: &str, status: u16, took: Duration) {
+        let route = route.to_owned();
+        self.0.served.get_or_create(&Served { route: route.clone(), status }).inc();
         self.0.serving.get_or_create(&ByRoute { route }).observe(took.as_secs_f64());
+    }
+
+    /// A connection of the local API is open until what this returns is dropped.
+    pub fn connected(&self) -> Connected {
+        self.0.connections.inc();
+        Connected(self.0.connections.clone())
     }
 
     /// Everything as a page in the Prometheus text format, with `gauges` and what the system tells of this process.
@@ -160,6 +170,17 @@ impl Metrics {
             prometheus_text::encode(&mut page, registry).unwrap_or(());
         }
         page
+    }
+}
+
+/// An open connection of the local API.
+#[derive(Debug)]
+#[must_use]
+pub struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -186,6 +207,7 @@ impl Shared {
         );
         registry.register("segsync_cache_hits", "Lookups that the cache answered", self.cache_hits.clone());
         registry.register("segsync_cache_misses", "Lookups that read the database", self.cache_misses.clone());
+        registry.register("segsync_http_connections", "Open connections of the local API", self.connections.clone());
         registry.register("segsync_http_requests", "Requests to the local API", self.served.clone());
         registry.register(
             "segsync_http_request_duration_seconds",

@@ -236,7 +236,7 @@ impl Bench {
         let (events, live, shutdown) = (Events::default(), Live::default(), CancellationToken::new());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = format!("http://{}", socket.local_addr().unwrap());
-        let listener = (!self.written.http.is_empty()).then_some(Listener::Tcp(socket));
+        let listener = (!self.written.http.is_empty()).then_some(Listener::from(socket));
         let mut running =
             Running { events: events.subscribe(), live: live.clone(), reload, shutdown: shutdown.clone(), api };
         let wiring = Wiring { clock: self.clock.clone(), events, live, listener, reloads, shutdown: shutdown.clone() };

@@ -6,3 +6,4 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod listener;
+mod safety;

@@ -104,6 +104,16 @@ impl World {
         Connection::open(self.path()).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
+    /// The program's own judgement of its file.
+    async fn verify(&self, at: &str) {
+        if self.path().exists() && !self.versions().is_empty() {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_segsync"));
+            let output = command.arg("verify").arg("--db").arg(self.path()).output();
+            let output = timeout(GUARD, output).await.unwrap().unwrap();
+            assert!(output.status.success(), "{at}: {}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+
     /// What must hold after every kill.
     fn check(&self, before: &BTreeMap<i64, Vec<u8>>, at: &str) {
         let after = self.versions();
@@ -168,7 +178,9 @@ async fn no_kill_loses_or_doubles_anything() {
         let before = world.versions();
         signal(&child, Signal::KILL);
         timeout(GUARD, child.wait()).await.unwrap().unwrap();
-        world.check(&before, &format!("seed {seed}, life {life}"));
+        let at = format!("seed {seed}, life {life}");
+        world.check(&before, &at);
+        world.verify(&at).await;
     }
 
     // The last life ends in good order, and knows all that the providers say.

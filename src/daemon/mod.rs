@@ -7,6 +7,7 @@ mod board;
 mod build;
 mod front;
 mod listing;
+mod log;
 mod plan;
 mod prepare;
 mod report;
@@ -37,6 +38,7 @@ use account::{Account, Crew, dispatch};
 use board::Board;
 use build::{Site, others};
 use front::Front;
+use log::{LOOK_EVERY, LogWatch};
 use prepare::longest_timeout;
 use watch::Watch;
 
@@ -90,6 +92,9 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tell = interval_at(clock.now().mono + TELL_EVERY, TELL_EVERY);
     tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = interval_at(clock.now().mono + LOOK_EVERY, LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut log = LogWatch::default();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -105,6 +110,7 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
             }
             _ = prune.tick() => prune_polls(&store, &clock, keep).await,
             _ = tell.tick() => engine.tell_usage(),
+            _ = look.tick() => log.look(&store),
         }
     }
     info!("stopping");

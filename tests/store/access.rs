@@ -179,6 +179,32 @@ async fn a_reader_that_stays_does_not_keep_the_daemon_from_leaving() {
     assert_eq!(seen(&world.raw()), 1, "and nothing is lost");
 }
 
+#[tokio::test]
+async fn the_log_grows_for_a_reader_that_is_known_and_shrinks_when_it_leaves() {
+    let world = World::new();
+    let (store, declared) = tracking(&world, &["a"]).await;
+    let segment = &declared.segments[0];
+    change(&world, &store, segment, 0, Op::Create, Some("{}")).await;
+    assert_eq!(store.readers(), [0_u32; 0]);
+    let raw = world.raw();
+    raw.execute_batch("BEGIN; SELECT count(*) FROM versions").expect("a snapshot");
+    if holds_lock(store.path()) {
+        assert_eq!(store.readers(), [std::process::id()]);
+    }
+    let large = |n: i64| format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(1 << 20));
+    for n in 1..=12 {
+        change(&world, &store, segment, n, Op::Update, Some(&large(n))).await;
+    }
+    assert!(store.wal_bytes() > 12 << 20, "{}", store.wal_bytes());
+    drop(raw);
+    assert_eq!(store.readers(), [0_u32; 0]);
+    for n in 13..=15 {
+        change(&world, &store, segment, n, Op::Update, Some(&large(n))).await;
+    }
+    assert!(store.wal_bytes() <= 8 << 20, "{}", store.wal_bytes());
+    store.close().await.expect("closed");
+}
+
 /// Whether this process holds a lock on this file, as the kernel tells.
 fn holds_lock(path: &Path) -> bool {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return false };

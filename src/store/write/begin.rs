@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
+use super::log::keep_small;
 use super::{Error, Lock, OpenError};
 use crate::clock::Clock;
 use crate::store::{Look, resolve, upgrade};
@@ -35,6 +36,7 @@ pub(super) fn open(path: &Path, clock: &Clock, timeout: Duration) -> Result<(Arc
     upgrade(&mut connection).map_err(|error| migration(&path, error))?;
     // Only now, so that the header of a file in WAL mode always holds the application id.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(sql)?;
+    keep_small(&connection).map_err(sql)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
     take_over(&mut connection, clock, timeout).map_err(sql)?;
     Ok((path, connection, lock))

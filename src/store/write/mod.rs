@@ -7,6 +7,7 @@ mod begin;
 mod declare;
 mod finish;
 mod keep;
+mod log;
 mod poll;
 mod queue;
 mod version;
@@ -27,7 +28,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::{Error, Fault, Lock, OpenError, beside};
+use super::{Error, Fault, Lock, OpenError};
 use crate::clock::{Clock, Now};
 use crate::metrics::Metrics;
 use queue::{Done, Job, Task, commit_all};
@@ -78,12 +79,6 @@ impl Store {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.0.path
-    }
-
-    /// How many bytes wait in the write-ahead log, or are free for the next ones there; it grows while a reader keeps a
-    /// transaction open.
-    pub fn wal_bytes(&self) -> u64 {
-        beside(&self.0.path, "-wal").metadata().map_or(0, |found| found.len())
     }
 
     /// Finishes what is queued, moves the write-ahead log into the database and lets go of the file, which stays

@@ -1,0 +1,76 @@
+//! The write-ahead log as a file: how large it is, how small it is made again, and which processes keep it.
+//!
+//! Must never open the files of the database: closing one would give up every lock that this process holds on it.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+use rusqlite::Connection;
+use rustix::fs::{major, minor};
+
+use super::Store;
+use crate::store::beside;
+
+/// What the log is cut down to once all of it is in the database, in bytes: about what a checkpoint takes at a time.
+const KEPT: i64 = 4 * 1024 * 1024;
+
+/// Where a reader's mark is locked in the `-shm` file: <https://www.sqlite.org/walformat.html>, "WAL Locks".
+const MARKS: std::ops::RangeInclusive<u64> = 123..=127;
+
+impl Store {
+    /// How many bytes wait in the write-ahead log, or are free for the next ones there; it grows while a reader keeps a
+    /// transaction open.
+    pub fn wal_bytes(&self) -> u64 {
+        beside(self.path(), "-wal").metadata().map_or(0, |found| found.len())
+    }
+
+    /// The processes that have a transaction open for reading, this one included, as far as the kernel tells. Blocks.
+    pub fn readers(&self) -> Vec<u32> {
+        let Ok(index) = beside(self.path(), "-shm").metadata() else { return Vec::new() };
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        readers_in(&locks, &index)
+    }
+}
+
+/// Has the log shrink again after it had to grow.
+pub(super) fn keep_small(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_size_limit", KEPT, |_| Ok(()))
+}
+
+/// Lines such as `7: POSIX  ADVISORY  READ 4711 fe:01:1311 124 124`, see proc_locks(5).
+fn readers_in(locks: &str, index: &Metadata) -> Vec<u32> {
+    let file = format!("{:02x}:{:02x}:{}", major(index.dev()), minor(index.dev()), index.ino());
+    let reader = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (kind, _, mode, pid) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let (on, from) = (words.next()?, words.next()?.parse().ok()?);
+        (kind == "POSIX" && mode == "READ" && on == file && MARKS.contains(&from)).then(|| pid.parse().ok())?
+    };
+    locks.lines().filter_map(reader).collect::<BTreeSet<u32>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_are_told_from_other_locks() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let index = file.path().metadata().expect("there");
+        let own = format!("{:02x}:{:02x}:{}", major(index.dev()), minor(index.dev()), index.ino());
+        let locks = format!(
+            "1: POSIX  ADVISORY  READ 20 {own} 124 124\n\
+             2: POSIX  ADVISORY  READ 10 {own} 127 127\n\
+             3: POSIX  ADVISORY  READ 20 {own} 123 123\n\
+             4: POSIX  ADVISORY  READ 31 {own} 128 128\n\
+             5: POSIX  ADVISORY  WRITE 32 {own} 120 120\n\
+             6: FLOCK  ADVISORY  READ 33 {own} 0 EOF\n\
+             7: POSIX  ADVISORY  READ 34 {own}1 124 124\n\
+             8: -> POSIX  ADVISORY  READ 35 {own} 124 124\n\
+             9: POSIX\n"
+        );
+        assert_eq!(readers_in(&locks, &index), [10, 20]);
+        assert_eq!(readers_in("", &index), [0_u32; 0]);
+    }
+}

@@ -162,7 +162,8 @@ fn everything_has_its_room() {
         (".elapsed()", &["simulator"]),
         ("tokio::spawn", &["daemon", "simulator"]),
         // The connections of the API end with its listener, which `daemon` spawns.
-        (".spawn(", &["daemon", "http", "simulator"]),
+        // The one process that is started is a pager, which its verb waits for.
+        (".spawn(", &["daemon", "http", "simulator", "cli"]),
         ("spawn_blocking", &["store"]),
         ("axum", &["http", "simulator"]),
         ("hyper", &["http"]),

@@ -43,8 +43,8 @@ impl Time {
 pub(super) enum Named<'a> {
     /// This one: by `source/id`, or by an id that only one source has.
     One(&'a SegmentKey),
-    /// An id of several sources; this is the first.
-    Several(&'a SegmentKey),
+    /// An id of several sources: these.
+    Several(Vec<&'a SegmentKey>),
     /// None; with `; did you mean …?` where one is close.
     Nothing(String),
 }
@@ -54,20 +54,43 @@ pub(super) fn named<'a>(name: &str, known: &'a [SegmentKey]) -> Named<'a> {
     if let Some(key) = known.iter().find(|key| key.to_string() == *name) {
         return Named::One(key);
     }
-    let mut by_id = known.iter().filter(|key| *key.id == *name);
-    match (by_id.next(), by_id.next()) {
-        (Some(key), None) => Named::One(key),
-        (Some(key), Some(_)) => Named::Several(key),
-        (None, _) => Named::Nothing(nearest(name, known)),
+    let by_id: Vec<&SegmentKey> = known.iter().filter(|key| *key.id == *name).collect();
+    match *by_id {
+        [key] => Named::One(key),
+        [] => {
+            let whole: Vec<String> = known.iter().map(SegmentKey::to_string).collect();
+            let both = known.iter().zip(&whole).flat_map(|(key, whole)| [(&*key.id, whole), (whole.as_str(), whole)]);
+            Named::Nothing(did_you_mean(name, both.map(|(text, whole)| (text, whole.as_str()))))
+        }
+        _ => Named::Several(by_id),
     }
 }
 
-/// `; did you mean …?` where a known segment is close.
-fn nearest(name: &str, known: &[SegmentKey]) -> String {
-    let likeness =
-        |key: &SegmentKey| strsim::jaro_winkler(name, &key.to_string()).max(strsim::jaro_winkler(name, &key.id));
-    let best = known.iter().map(|key| (likeness(key), key)).max_by(|one, other| one.0.total_cmp(&other.0));
-    best.filter(|(likeness, _)| *likeness > 0.8).map_or_else(String::new, |(_, key)| format!("; did you mean {key}?"))
+/// What to say of an id of several sources.
+pub(super) fn say_which(name: &str, keys: &[&SegmentKey]) -> Misuse {
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    Misuse(format!("{name} is in several sources; say which: {}", keys.join(", ")))
+}
+
+/// `; did you mean …?` where names that are known are close: those of the texts that look most like `name`.
+pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    const CLOSE: f64 = 0.8;
+    const MOST: usize = 3;
+    let name = name.to_lowercase();
+    let likeness = |(text, shown)| (strsim::jaro_winkler(&name, &str::to_lowercase(text)), shown);
+    let mut close: Vec<(f64, &str)> = known.map(likeness).filter(|(likeness, _)| *likeness > CLOSE).collect();
+    close.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(other.1)));
+    let mut shown: Vec<&str> = Vec::new();
+    for (_, text) in close {
+        if shown.len() < MOST && !shown.contains(&text) {
+            shown.push(text);
+        }
+    }
+    match shown.split_last() {
+        None => String::new(),
+        Some((last, [])) => format!("; did you mean {last}?"),
+        Some((last, others)) => format!("; did you mean {} or {last}?", others.join(", ")),
+    }
 }
 
 /// The segment of the file that `name` means, among those of `source` where one is given. Unknown is a failure, an id of
@@ -77,9 +100,7 @@ pub(super) fn segment_in(reader: &Reader, name: &str, source: Option<&str>) -> R
     known.retain(|key| source.is_none_or(|source| key.source.as_str() == source));
     match named(name, &known) {
         Named::One(key) => Ok(key.clone()),
-        Named::Several(key) => {
-            bail!(Misuse(format!("{name} is in several sources; say which, as in {key}")))
-        }
+        Named::Several(keys) => bail!(say_which(name, &keys)),
         Named::Nothing(hint) => Err(anyhow!("no segment {name} is in {}{hint}", reader.path().display())),
     }
 }
@@ -107,10 +128,10 @@ mod tests {
         let key = |source: &str, id: &str| SegmentKey::new(SourceName::new(source), id);
         let known = [key("a", "beta"), key("b", "beta"), key("a", "vip"), key("a", "b/vip"), key("b", "vip2")];
         assert_eq!(named("b/beta", &known), Named::One(&known[1]));
-        assert_eq!(named("beta", &known), Named::Several(&known[0]));
+        assert_eq!(named("beta", &known), Named::Several(vec![&known[0], &known[1]]));
         assert_eq!(named("vip", &known), Named::One(&known[2]));
         assert_eq!(named("b/vip", &known), Named::One(&known[3]), "an id may hold a slash");
-        assert_eq!(named("a/vpi", &known), Named::Nothing("; did you mean a/vip?".to_owned()));
+        assert_eq!(named("a/vpi", &known), Named::Nothing("; did you mean a/vip or a/b/vip?".to_owned()));
         assert_eq!(named("zzz", &known), Named::Nothing(String::new()));
         assert_eq!(named("beta", &[]), Named::Nothing(String::new()));
     }

@@ -1,6 +1,7 @@
 //! `segsync log`: what changed, newest first, or as it is committed.
 //!
-//! Reads page by page, so that neither a long history nor a slow pipe keeps a transaction open.
+//! Reads page by page, so that neither a long history nor a slow pipe keeps a transaction open. Following goes by the ids of
+//! versions, which only grow, whoever writes them and however often the writer is started anew.
 
 use std::io::Write;
 use std::pin::pin;
@@ -13,11 +14,12 @@ use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Context, Detail, Exit, Format, Output, Time, block, complain, csv_row, line, runtime, safe_json, segment_in,
+    Context, Detail, Exit, Format, Output, Paging, Time, block, complain, csv_row, did_you_mean, line, runtime,
+    safe_json, segment_in,
 };
 use crate::document;
 use crate::model::{ChangeOp, Op, SourceName, UnixMs};
-use crate::store::{LogFilter, Reader, Scope, VersionEntry, VersionId};
+use crate::store::{self, LogFilter, OpenError, Pattern, Reader, Scope, VersionEntry, VersionId};
 
 /// How many versions are read at once.
 const PAGE: u32 = 500;
@@ -25,22 +27,29 @@ const PAGE: u32 = 500;
 /// How often the file is looked at for new versions.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How many versions `--follow` begins with, unless somebody asks for others.
+const LEAD: u32 = 10;
+
 const EXAMPLES: &str = "\
 TIME is RFC 3339 (2026-01-31T09:30:00Z), a date (2026-01-31: its start, UTC) or an age (2h, 3d).
 FIELD is a field as the log shows it, such as name or rules[beta testers].passPercentage, or one that holds others, such
-as rules.
+as rules. In FIELD and in the NAME of --by a * stands for any text.
 
 Text leaves out fields that only repeat who, when and which revision, and cuts long values; --full shows all.
 JSON has one version a line with its changes; old or new is left out where there was no value, and null where it was null.
 CSV has one row for each change, and one for each version without; old and new are JSON.
+On a terminal the log goes through $PAGER, or less; with an empty PAGER, PAGER=cat or --no-pager it does not.
 
 Examples:
   segsync log                                         every version, newest first
   segsync log prod/beta_users -n 5                    the last five of one segment
   segsync log --since 2h                              the last two hours
   segsync log --field rules --since 2026-01-31        who touched the rules since that day
+  segsync log --field 'rules*passPercentage'          every change of a pass percentage
   segsync log --op delete --oneline                   what was deleted, a line each
-  segsync log --follow                                and then whatever comes; Ctrl-C ends it
+  segsync log --by 'ana*' --source prod               what Ana did there
+  segsync log --no-schema                             without what the provider changed in all documents at once
+  segsync log --follow                                the last ten, and then whatever comes; Ctrl-C ends it
   segsync log --format csv > changes.csv              for a spreadsheet";
 
 /// Show what changed, newest first: who, when, from what to what
@@ -58,12 +67,18 @@ pub(super) struct Args {
     /// Versions that did this to their segment, or with a change that did this to a field
     #[arg(long, value_name = "OP", value_parser = ops())]
     op: Option<Wanted>,
-    /// Changes of this field, or inside of it
+    /// Changes of this field, or inside of it; * is any text
     #[arg(long, value_name = "FIELD")]
     field: Option<String>,
     /// Segments of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// Versions by this editor, in letters of any case; * is any text
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Without versions that are nothing but a change of the provider's schema
+    #[arg(long)]
+    no_schema: bool,
     /// Go on with new versions as they are committed, oldest first
     #[arg(short, long)]
     follow: bool,
@@ -73,9 +88,11 @@ pub(super) struct Args {
     /// Every field, and long values in full
     #[arg(long)]
     full: bool,
-    /// At most so many versions
-    #[arg(short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// At most so many versions; so many to begin with where it follows
+    #[arg(short, value_name = "N")]
     number: Option<u32>,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 /// What `--op` asks for.
@@ -105,15 +122,20 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
         Format::Json => Shape::Json,
         Format::Csv => Shape::Csv,
     };
-    let mut printer = Printer { output: context.output(), shape, shown: 0 };
+    let output = if args.follow { context.output() } else { context.paged(&args.paging)? };
+    let mut printer = Printer { output, shape, shown: 0 };
     printer.begin()?;
     if args.follow {
-        follow(context, &reader, filter, args.number, &mut printer)?;
-    } else {
-        past(&reader, filter, args.number, &mut printer)?;
-        if printer.shown == 0 && context.global.format == Format::Text && context.global.quiet == 0 {
-            complain("no versions match");
-        }
+        let lead = args.number.or(if args.since.is_some() { None } else { Some(LEAD) });
+        follow(context, reader, filter, lead, &mut printer)?;
+        return Ok(Exit::Done);
+    }
+    past(&reader, filter, args.number, &mut printer)?;
+    let Printer { output, shown, .. } = printer;
+    // A pager has ended before anything else is said.
+    drop(output);
+    if shown == 0 && context.global.format == Format::Text && context.global.quiet == 0 {
+        complain("no versions match");
     }
     Ok(Exit::Done)
 }
@@ -136,7 +158,9 @@ fn filter(context: &Context, args: &Args, reader: &Reader) -> Result<LogFilter> 
         until: args.until.map(|time| time.moment(now)),
         op,
         change_op,
-        field: args.field.clone(),
+        field: args.field.as_ref().map(Pattern::new),
+        by: args.by.as_ref().map(|name| editors(reader, name)).transpose()?,
+        no_schema: args.no_schema,
         ..LogFilter::default()
     })
 }
@@ -150,6 +174,18 @@ fn known_source(reader: &Reader, name: &str) -> Result<SourceName> {
             bail!("no source {name} is in {}; it holds {}", reader.path().display(), known.join(", "))
         }
     }
+}
+
+/// The editors that `name` means.
+fn editors(reader: &Reader, name: &str) -> Result<Vec<String>> {
+    let known = reader.editors()?;
+    let pattern = Pattern::new(name);
+    let meant: Vec<String> = known.iter().filter(|known| pattern.fits_any_case(known)).cloned().collect();
+    if meant.is_empty() {
+        let hint = did_you_mean(name, known.iter().map(|known| (known.as_str(), known.as_str())));
+        bail!("no version in {} is by {name}{hint}", reader.path().display());
+    }
+    Ok(meant)
 }
 
 /// Prints what is there, newest first.
@@ -170,19 +206,20 @@ fn past(reader: &Reader, mut filter: LogFilter, most: Option<u32>, printer: &mut
     Ok(())
 }
 
-/// Prints what is there and then what is committed, oldest first, until Ctrl-C.
+/// Prints the last versions that are there and then what is committed, oldest first, until Ctrl-C.
 fn follow(
     context: &Context,
-    reader: &Reader,
+    reader: Reader,
     mut filter: LogFilter,
-    most: Option<u32>,
+    lead: Option<u32>,
     printer: &mut Printer,
 ) -> Result<()> {
     // Read before the versions: one that is committed in between is then among them or after it, never lost.
     let mut last = reader.last_version()?;
-    filter.limit = most;
+    filter.limit = lead;
     print_new(&reader.log(&filter)?, &mut last, printer)?;
     filter.limit = None;
+    drop(reader);
     runtime()?.block_on(async {
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         let mut look = interval(LOOK_EVERY);
@@ -192,11 +229,35 @@ fn follow(
                 heard = &mut interrupted => return Ok(heard?),
                 _ = look.tick() => {}
             }
-            // Opened anew: a copy that was read as one that never changes may have a writer by now.
-            filter.after = Some(last);
-            print_new(&context.reader()?.log(&filter)?, &mut last, printer)?;
+            match new_versions(context, &mut filter, last) {
+                Ok((versions, newest)) => {
+                    last = newest;
+                    print_new(&versions, &mut last, printer)?;
+                }
+                // A daemon that starts may keep the file for a while.
+                Err(error) if is_busy(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
     })
+}
+
+/// What was committed after `last`, and the newest version that was looked at.
+fn new_versions(context: &Context, filter: &mut LogFilter, last: VersionId) -> Result<(Vec<VersionEntry>, VersionId)> {
+    // Opened anew: a copy that was read as one that never changes may have a writer by now.
+    let reader = context.reader()?;
+    let newest = reader.last_version()?;
+    // Ids only grow: lower ones are of another file in the same place, none of which was told yet.
+    filter.after = Some(if newest < last { VersionId(0) } else { last });
+    Ok((reader.log(filter)?, newest))
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    let is_busy = |error: &store::Error| matches!(error, store::Error::Busy { .. });
+    match error.downcast_ref() {
+        Some(OpenError::Database(error)) => is_busy(error),
+        _ => error.downcast_ref().is_some_and(is_busy),
+    }
 }
 
 /// Prints versions in the order of their commits, and remembers the last.

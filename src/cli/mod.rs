@@ -11,6 +11,7 @@ mod input;
 mod log;
 mod outlook;
 mod output;
+mod pager;
 mod plan;
 mod render;
 mod run;
@@ -37,9 +38,10 @@ use crate::store::{self, Reader};
 // What the verbs share; they do not import one another.
 use expected::{Account, accounts, allowed_ages, forecasts, way};
 use findings::{Findings, contents};
-use input::{Named, Time, named, segment_in};
+use input::{Named, Time, did_you_mean, named, say_which, segment_in};
 use outlook::{AccountOutlook, Outlook, Row};
 use output::{Output, columns, complain, counted, csv_row, exact, is_terminal, progress_bar, safe, safe_json, span};
+use pager::{Pager, Paging};
 use render::{Detail, block, line, pretty};
 
 /// Where a configuration is looked for when none is named.
@@ -265,7 +267,12 @@ impl Context {
 
     /// Standard output.
     fn output(&self) -> Output {
-        Output::new(self.global.color)
+        Output::new(self.global.color, None)
+    }
+
+    /// Standard output through a pager, where that is a terminal and nobody minds.
+    fn paged(&self, paging: &Paging) -> Result<Output> {
+        Ok(Output::new(self.global.color, Pager::start(paging)?))
     }
 
     /// The level that `-v` and `-q` ask for, else `usual`.

@@ -9,30 +9,39 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::When;
+use super::{Pager, When};
 
-/// Standard output; strips colours where they are not wanted.
-pub(super) struct Output(BufWriter<AutoStream<io::Stdout>>);
+/// Standard output, perhaps through a pager; strips colours where they are not wanted.
+pub(super) struct Output {
+    // The pager sees the end of the text before it is waited for.
+    text: BufWriter<AutoStream<Box<dyn Write>>>,
+    _pager: Option<Pager>,
+}
 
 impl Output {
-    pub(super) fn new(color: When) -> Self {
+    pub(super) fn new(color: When, pager: Option<Pager>) -> Self {
         let stdout = io::stdout();
         let choice = match color {
             When::Auto => AutoStream::choice(&stdout),
             When::Always => ColorChoice::AlwaysAnsi,
             When::Never => ColorChoice::Never,
         };
-        Self(BufWriter::new(AutoStream::new(stdout, choice)))
+        let mut pager = pager;
+        let target: Box<dyn Write> = match pager.as_mut().and_then(Pager::take_input) {
+            Some(input) => Box::new(input),
+            None => Box::new(stdout),
+        };
+        Self { text: BufWriter::new(AutoStream::new(target, choice)), _pager: pager }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.write(text)
+        self.text.write(text)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.text.flush()
     }
 }
 

@@ -97,8 +97,15 @@ fn verb(op: Op) -> (&'static str, Style) {
 /// What else is known of how it came about.
 fn circumstances(version: &VersionEntry) -> Vec<String> {
     let mut told = Vec::new();
-    if let Some(after) = version.changed_after {
-        told.push(between(after, version.observed_at));
+    let between = version.changed_after.map(|after| between(after, version.observed_at));
+    // What happened in which order in between is hidden; how often at least is not.
+    let revisions = version
+        .missed_revisions
+        .filter(|missed| *missed > 0)
+        .map(|missed| format!("at least {} revisions", missed + 1));
+    let seen: Vec<String> = between.into_iter().chain(revisions).collect();
+    if !seen.is_empty() {
+        told.push(seen.join(", "));
     }
     if let Some(at) = version.modified_at {
         told.push(format!("modified {}", near(at, version.observed_at)));
@@ -107,11 +114,6 @@ fn circumstances(version: &VersionEntry) -> Vec<String> {
         (Some(before), Some(now)) if before != now => told.push(format!("revision {before} → {now}")),
         (_, Some(now)) => told.push(format!("revision {now}")),
         (_, None) => {}
-    }
-    match version.missed_revisions {
-        Some(1) => told.push("1 revision missed".to_owned()),
-        Some(missed) => told.push(format!("{missed} revisions missed")),
-        None => {}
     }
     if let Some(cause) = &version.cause {
         told.push(format!("cause: {}", safe(cause)));
@@ -364,7 +366,7 @@ mod tests {
         ];
         insta::assert_snapshot!(shown(&version(changes), Detail::Brief), @r#"
         2026-01-31T09:19:02.000Z  a/beta  v4  updated by Ana
-          between 09:14:03 and 09:19:02 · modified 09:17:40 · revision 6 → 9 · 2 revisions missed
+          between 09:14:03 and 09:19:02, at least 3 revisions · modified 09:17:40 · revision 6 → 9
           rules[beta testers].passPercentage: 10 → 20
         + tags[eu]: "eu"
         - note: null
@@ -401,7 +403,7 @@ mod tests {
         assert_eq!(told(vec![added], &|v| v.revision_before = None), "");
         insta::assert_snapshot!(shown(&version(vec![version_field()]), Detail::Brief), @"
         2026-01-31T09:19:02.000Z  a/beta  v4  updated by Ana
-          between 09:14:03 and 09:19:02 · modified 09:17:40 · revision 6 → 9 · 2 revisions missed
+          between 09:14:03 and 09:19:02, at least 3 revisions · modified 09:17:40 · revision 6 → 9
           nothing else changed (1 bookkeeping field; --full shows it)
         ");
     }

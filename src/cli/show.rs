@@ -7,7 +7,8 @@ use std::io::Write;
 use anyhow::{Result, bail};
 
 use super::{
-    Context, Exit, Format, Misuse, Time, complain, exact, is_terminal, pretty, safe, safe_json, segment_in, span,
+    Context, Exit, Format, Misuse, Paging, Time, complain, exact, is_terminal, pretty, safe, safe_json, segment_in,
+    span,
 };
 use crate::model::{Op, SegmentState, UnixMs};
 use crate::store::{At, FreshnessRow, Reader, StoredVersion};
@@ -21,6 +22,7 @@ Examples:
   segsync show beta_users                                     an id that only one source has
   segsync show beta_users --at 2d                             as it was two days ago
   segsync show beta_users --version 4                         one version, as `segsync log` numbers them
+  segsync show beta_users --no-pager                          not through $PAGER or less, on a terminal
   segsync show beta_users --format json | jq '.rules[].name'";
 
 /// Show one segment as it is, or as it was at a time
@@ -35,6 +37,8 @@ pub(super) struct Args {
     /// This version of it
     #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     number: Option<i64>,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
@@ -56,13 +60,18 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
         if version.entry.op == Op::Delete && context.global.quiet == 0 {
             complain(&format!("{}: deleted; this is its last document", safe(&key.to_string())));
         }
-        let mut output = exact();
-        let text = if is_terminal() { safe_json(document) } else { document.into() };
-        writeln!(output, "{text}")?;
+        if !is_terminal() {
+            let mut output = exact();
+            writeln!(output, "{document}")?;
+            output.flush()?;
+            return Ok(Exit::Done);
+        }
+        let mut output = context.paged(&args.paging)?;
+        writeln!(output, "{}", safe_json(document))?;
         output.flush()?;
         return Ok(Exit::Done);
     }
-    let mut output = context.output();
+    let mut output = context.paged(&args.paging)?;
     for line in head(&segment, &version, now) {
         writeln!(output, "{line}")?;
     }

@@ -86,7 +86,7 @@ fn named(config: &Config, names: &[String]) -> Result<Vec<SegmentKey>> {
     for name in names {
         let key = match super::named(name, &known) {
             Named::One(key) => key,
-            Named::Several(key) => bail!(Misuse(format!("{name} is in several sources; say which, as in {key}"))),
+            Named::Several(keys) => bail!(super::say_which(name, &keys)),
             Named::Nothing(hint) => bail!(Misuse(format!("{name} is not in the configuration{hint}"))),
         };
         if !wanted.contains(key) {

@@ -15,7 +15,10 @@ pub struct Step {
 }
 
 /// Every step; a file that has run the first n has `user_version` n.
-pub const STEPS: &[Step] = &[Step { name: "0001_history.sql", sql: include_str!("../../migrations/0001_history.sql") }];
+pub const STEPS: &[Step] = &[
+    Step { name: "0001_history.sql", sql: include_str!("../../migrations/0001_history.sql") },
+    Step { name: "0002_log.sql", sql: include_str!("../../migrations/0002_log.sql") },
+];
 
 /// The `user_version` of an up-to-date file.
 pub fn latest_version() -> i64 {

@@ -19,8 +19,8 @@ pub use chain::{GENESIS, VersionFields, chain_link};
 pub use error::{Error, OpenError};
 pub use file::Holder;
 pub use read::{
-    At, Backup, BackupError, Finding, FreshnessRow, LogFilter, Reader, Scope, SourceRow, Step, StoredVersion, Tally,
-    Verified,
+    At, Backup, BackupError, Finding, FreshnessRow, LogFilter, Pattern, Reader, Scope, SourceRow, Step, StoredVersion,
+    Tally, Verified,
 };
 pub use write::{
     Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, Retired,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use segsync::model::{Change, Op, Outcome, SegmentKey, SegmentState, SourceName, UnixMs};
 use segsync::store::{
-    At, Error, GENESIS, Hash, Latest, LogFilter, Reader, Scope, SegmentId, Store, VersionEntry, VersionFields,
+    At, Error, GENESIS, Hash, Latest, LogFilter, Pattern, Reader, Scope, SegmentId, Store, VersionEntry, VersionFields,
     chain_link,
 };
 
@@ -131,7 +131,7 @@ async fn the_log_is_newest_first_and_filters() {
     assert_eq!(told(&log(LogFilter { op: Some(Op::Delete), ..Default::default() })), ["a v4 delete", "b v1 delete"]);
     assert_eq!(told(&log(LogFilter { after: Some(all[2].id), ..Default::default() })), told(&all[..2]));
 
-    let about = |field: &str| log(LogFilter { field: Some(field.to_owned()), ..Default::default() });
+    let about = |field: &str| log(LogFilter { field: Some(Pattern::new(field)), ..Default::default() });
     let rules = about("rules");
     assert_eq!(told(&rules), ["a v3 update", "a v2 update"], "the field itself, and what is inside of it");
     assert_eq!(rules[0].changes, [replaced("rules")], "another field with the same beginning is another field");

@@ -1,6 +1,7 @@
 //! Whose file it is, what a fresh one holds, and that there is one writer.
 
 use rusqlite::Connection;
+use segsync::store::migrate::latest_version;
 use segsync::store::{OpenError, Reader, Store};
 
 use crate::world::{TIMEOUT, World, contents};
@@ -44,7 +45,7 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     view poll_health: source, hour, outcome, polls, mean_ms, max_ms
     ");
     assert_eq!(world.number("PRAGMA application_id"), 0x5345_4753);
-    assert_eq!(world.number("PRAGMA user_version"), 1);
+    assert_eq!(world.number("PRAGMA user_version"), latest_version());
     let mode: String = raw.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("a mode");
     assert_eq!(mode, "wal");
 }
@@ -97,14 +98,13 @@ fn other_peoples_files_are_left_alone() {
 fn a_newer_file_is_left_alone() {
     let world = World::new();
     drop(world.open());
-    world.raw().execute_batch("PRAGMA user_version = 2").expect("set");
+    world.raw().pragma_update(None, "user_version", latest_version() + 1).expect("set");
     std::fs::remove_file(world.folder.path().join("segsync.db-lock")).expect("removed");
     let error = refused(&world);
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }));
-    assert!(
-        error.to_string().ends_with("a newer segsync wrote it (schema 2, this one knows 1); it is left as it is"),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Newer { .. }));
+    let known = latest_version();
+    let text = format!("a newer segsync wrote it (schema {}, this one knows {known}); it is left as it is", known + 1);
+    assert!(error.to_string().ends_with(&text), "{error}");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_newer_file_whose_version_waits_in_the_log_is_left_alone() {
     let world = World::new();
     drop(world.open());
     let keeper = world.raw();
-    keeper.execute_batch("PRAGMA user_version = 2").expect("set");
+    keeper.pragma_update(None, "user_version", latest_version() + 1).expect("set");
     // As a kill would leave it: the database, and the log that was not moved into it.
     let killed = World::new();
     for suffix in ["", "-wal"] {
@@ -120,10 +120,15 @@ fn a_newer_file_whose_version_waits_in_the_log_is_left_alone() {
         std::fs::copy(world.folder.path().join(&name), killed.folder.path().join(&name)).expect("copied");
     }
     let header = std::fs::read(killed.file()).expect("read");
-    assert_eq!(header[60..64], [0, 0, 0, 1], "the header does not know");
+    let in_header = i64::from(u32::from_be_bytes(header[60..64].try_into().expect("four bytes")));
+    assert_eq!(in_header, latest_version(), "the header does not know");
     let (before, log) = (contents(killed.folder.path()), killed.folder.path().join("segsync.db-wal"));
     let error = Store::open(killed.file(), &killed.clock(), TIMEOUT).expect_err("refused");
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    let known = latest_version();
+    assert!(
+        matches!(error, OpenError::Newer { found, known: ours, .. } if (found, ours) == (known + 1, known)),
+        "{error}"
+    );
     assert!(matches!(Reader::open(killed.file()), Err(OpenError::Newer { .. })));
     assert_eq!(std::fs::read(killed.file()).expect("read"), before[0].1);
     assert_eq!(std::fs::read(log).expect("read"), before[1].1);

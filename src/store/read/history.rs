@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use super::{Error, Reader, VersionEntry, changes_of};
+use super::{Error, Pattern, Reader, VersionEntry, changes_of, log};
 use crate::model::{Change, ChangeOp, Op, SegmentKey, SourceName, UnixMs};
 use crate::store::VersionId;
 
@@ -31,8 +31,12 @@ pub struct LogFilter {
     pub until: Option<UnixMs>,
     /// With this op.
     pub op: Option<Op>,
-    /// That changed this field or one inside of it; then only these changes are told.
-    pub field: Option<String>,
+    /// That changed a field which fits, or one inside of it; then only these changes are told.
+    pub field: Option<Pattern>,
+    /// By one of these, as the provider names them.
+    pub by: Option<Vec<String>>,
+    /// Without versions that are nothing but a change of the provider's schema.
+    pub no_schema: bool,
     /// With a change of this op; then only these changes are told, of `field` where that is given, too.
     pub change_op: Option<ChangeOp>,
     /// Committed after this one.
@@ -69,15 +73,24 @@ impl Reader {
     /// The versions that pass the filter, newest first.
     pub fn log(&self, filter: &LogFilter) -> Result<Vec<VersionEntry>, Error> {
         self.read(|connection| {
-            let (sql, values) = log_sql(filter);
-            let mut statement = connection.prepare(&sql)?;
-            let rows = statement.query_map(params_from_iter(values), VersionEntry::from_row)?;
-            let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            for entry in &mut entries {
+            let (columns, tables) = (VersionEntry::COLUMNS, VersionEntry::TABLES);
+            let mut statement = connection.prepare(&format!("SELECT {columns} FROM {tables} WHERE v.id = ?1"))?;
+            let entry = |id| {
+                let mut entry = statement.query_row([id], VersionEntry::from_row)?;
                 entry.changes = changes_of(connection, entry.id)?;
                 entry.changes.retain(|change| filter.tells(change));
-            }
-            Ok(entries)
+                Ok(entry)
+            };
+            log::ids(connection, filter)?.into_iter().map(entry).collect()
+        })
+    }
+
+    /// Everybody that the provider named as the editor of a version.
+    pub fn editors(&self) -> Result<Vec<String>, Error> {
+        self.read(|connection| {
+            let mut statement = connection.prepare(log::EDITORS)?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
         })
     }
 
@@ -106,75 +119,9 @@ impl Reader {
 impl LogFilter {
     /// Whether a change is told of a version that passes.
     fn tells(&self, change: &Change) -> bool {
-        self.field.as_ref().is_none_or(|field| is_within(&change.field, field))
+        self.field.as_ref().is_none_or(|field| field.holds(&change.field))
             && self.change_op.is_none_or(|op| change.op == op)
     }
-}
-
-/// The statement behind [`Reader::log`] and its values.
-fn log_sql(filter: &LogFilter) -> (String, Vec<Value>) {
-    let mut terms = Vec::new();
-    let mut values = Vec::new();
-    let mut add = |term: &str, value: Value| {
-        values.push(value);
-        terms.push(term.replace('?', &format!("?{}", values.len())));
-    };
-    match &filter.scope {
-        Some(Scope::Source(name)) => add(
-            "v.segment_id IN (SELECT f.id FROM segments AS f JOIN sources AS g ON g.id = f.source_id WHERE g.name = ?)",
-            name.as_str().to_owned().into(),
-        ),
-        Some(Scope::Segment(key)) => {
-            add("src.name = ?", key.source.as_str().to_owned().into());
-            add("s.key = ?", key.id.to_string().into());
-        }
-        None => {}
-    }
-    if let Some(since) = filter.since {
-        add("v.observed_at >= ?", since.0.into());
-    }
-    if let Some(until) = filter.until {
-        add("v.observed_at < ?", until.0.into());
-    }
-    if let Some(op) = filter.op {
-        add("v.op = ?", op.as_str().to_owned().into());
-    }
-    if let Some(after) = filter.after {
-        add("v.id > ?", after.0.into());
-    }
-    if let Some((observed_at, id)) = filter.below {
-        add("v.observed_at <= ?", observed_at.0.into());
-        add(&format!("(v.observed_at < {} OR v.id < ?)", observed_at.0), id.0.into());
-    }
-    match (&filter.field, filter.change_op) {
-        (Some(field), None) => add(&format!("v.id IN ({CHANGES_WITHIN})"), field.clone().into()),
-        (Some(field), Some(op)) => {
-            add(&format!("v.id IN ({CHANGES_WITHIN} AND c.op = '{op}')"), field.clone().into());
-        }
-        (None, Some(op)) => add(
-            "EXISTS (SELECT 1 FROM changes AS c WHERE c.version_id = v.id AND c.op = ?)",
-            op.as_str().to_owned().into(),
-        ),
-        (None, None) => {}
-    }
-    let filter_text = if terms.is_empty() { String::new() } else { format!("WHERE {}", terms.join(" AND ")) };
-    let limit = filter.limit.map_or(String::new(), |limit| format!("LIMIT {limit}"));
-    // The few that are new are found by their ids; the plus keeps SQLite from walking all of them in the order of time.
-    let time = if filter.after.is_some() { "+v.observed_at" } else { "v.observed_at" };
-    let (columns, tables) = (VersionEntry::COLUMNS, VersionEntry::TABLES);
-    (format!("SELECT {columns} FROM {tables} {filter_text} ORDER BY {time} DESC, v.id DESC {limit}"), values)
-}
-
-/// The versions with a change of a field or inside of it. The range is what the index can find; 1114111 is the last code
-/// point.
-const CHANGES_WITHIN: &str = "
-    SELECT c.version_id FROM changes AS c
-    WHERE c.field >= ? AND c.field < ? || char(1114111)
-    AND (c.field = ? OR substr(c.field, length(?) + 1, 1) IN ('.', '['))";
-
-/// Whether `field` is `outer` or a part of it.
-fn is_within(field: &str, outer: &str) -> bool {
-    field.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The statement behind [`Reader::version`], after the source's name and the segment's id.
@@ -220,28 +167,6 @@ mod tests {
         let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
         let rows = statement.query_map(&*values, |row| row.get::<_, String>("detail")).expect(sql);
         rows.map(|row| row.expect("a row")).collect::<Vec<_>>().join("\n")
-    }
-
-    fn log_plan(filter: &LogFilter) -> String {
-        let (sql, values) = log_sql(filter);
-        plan(&sql, &values)
-    }
-
-    #[test]
-    fn the_log_is_read_in_order_from_an_index() {
-        let time = LogFilter { since: Some(UnixMs(1)), until: Some(UnixMs(2)), ..LogFilter::default() };
-        let key = SegmentKey::new(SourceName::new("s"), "k");
-        let segment = LogFilter { scope: Some(Scope::Segment(key)), since: Some(UnixMs(1)), ..LogFilter::default() };
-        for (filter, index) in [
-            (LogFilter::default(), "versions_by_time"),
-            (time, "versions_by_time (observed_at>? AND observed_at<?)"),
-            (segment, "versions_as_of (segment_id=? AND observed_at>?)"),
-        ] {
-            let plan = log_plan(&filter);
-            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{filter:?}\n{plan}");
-        }
-        let field = log_plan(&LogFilter { field: Some("rules".to_owned()), ..LogFilter::default() });
-        assert!(field.contains("changes_by_field (field>? AND field<?)") && !field.contains("SCAN v"), "{field}");
     }
 
     #[test]

@@ -5,11 +5,14 @@
 
 mod backup;
 mod history;
+mod log;
+mod pattern;
 mod status;
 mod verify;
 
 pub use backup::{Backup, BackupError};
 pub use history::{At, LogFilter, Scope, StoredVersion};
+pub use pattern::Pattern;
 pub use status::{FreshnessRow, SourceRow, Tally};
 pub use verify::{Finding, Step, Verified};
 

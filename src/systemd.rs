@@ -1,4 +1,6 @@
-//! What the service manager is told. Without a manager every call does nothing.
+//! What the service manager is told, and what it asks for (sd_notify(3)). Without a manager every call does nothing.
+
+use std::time::Duration;
 
 use std::io;
 use std::net::TcpListener;
@@ -7,23 +9,46 @@ use std::os::unix::net::UnixListener;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-/// The database is open and the schedule stands.
+/// The database is open and the schedule stands; or a reload has ended, well or not.
 pub fn ready() {
-    tell(NotifyState::Ready);
+    tell(&[NotifyState::Ready]);
+}
+
+/// A reload has begun. `Type=notify-reload` (systemd 253) takes the two fields together only.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!("failed to tell the service manager of the reload: {error}"),
+    }
 }
 
 /// One line on how things are.
 pub fn status(line: &str) {
-    tell(NotifyState::Status(line));
+    tell(&[NotifyState::Status(line)]);
 }
 
 /// The daemon is on its way out.
 pub fn stopping() {
-    tell(NotifyState::Stopping);
+    tell(&[NotifyState::Stopping]);
 }
 
-fn tell(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+/// Everything that has to move has moved since the last time.
+pub fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// The start goes on, and takes so much longer at most.
+pub fn extend(by: Duration) {
+    tell(&[NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))]);
+}
+
+/// How often [`alive`] has to be called at least, if the manager watches.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
         tracing::warn!("failed to notify the service manager: {error}");
     }
 }

@@ -1,13 +1,21 @@
 //! Logging: to the journal under systemd, in colour on a terminal, as JSON lines into a pipe. Only segsync's own lines
 //! are written: what a library logs about a request could hold a key.
 
+use std::fmt::Debug;
 use std::io::{IsTerminal, stderr};
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -44,26 +52,132 @@ fn only_ours(level: LogLevel) -> Targets {
     Targets::new().with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
-/// What `auto` means here: systemd sets `JOURNAL_STREAM` where standard error goes to the journal (systemd.exec(5)).
+/// What `auto` means here.
 fn resolve(format: LogFormat) -> LogFormat {
     match format {
         LogFormat::Auto if stderr().is_terminal() => LogFormat::Pretty,
-        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journal,
+        LogFormat::Auto if is_journal() => LogFormat::Journal,
         LogFormat::Auto => LogFormat::Json,
         chosen => chosen,
     }
+}
+
+/// Whether standard error goes to the journal. systemd sets `JOURNAL_STREAM` to the device and inode of the stream that it
+/// opened (systemd.exec(5)); a process below a service inherits the variable even where its output goes elsewhere.
+pub fn is_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(stderr()).is_ok_and(|found| stream == *format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 fn layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     let json = || fmt::layer().json().flatten_event(true).with_target(false).with_writer(stderr).boxed();
     match format {
         LogFormat::Journal => match tracing_journald::layer() {
-            Ok(journal) => journal.with_field_prefix(Some("SEGSYNC".to_owned())).boxed(),
+            Ok(journal) => {
+                let journal = journal.with_field_prefix(Some("SEGSYNC".to_owned()));
+                journal.with_syslog_identifier("segsync".to_owned()).with_priority_mappings(PRIORITIES).boxed()
+            }
             Err(_) => json(),
         },
         LogFormat::Pretty => {
-            fmt::layer().with_target(false).with_ansi(stderr().is_terminal()).with_writer(stderr).boxed()
+            fmt::layer().event_format(Short).with_ansi(stderr().is_terminal()).with_writer(stderr).boxed()
         }
         LogFormat::Json | LogFormat::Auto => json(),
+    }
+}
+
+/// What the journal calls our levels: what the library would call a notice is not more than information, so that
+/// `journalctl -p notice` shows nothing that goes well.
+const PRIORITIES: PriorityMappings = PriorityMappings {
+    error: Priority::Error,
+    warn: Priority::Warning,
+    info: Priority::Informational,
+    debug: Priority::Debug,
+    trace: Priority::Debug,
+};
+
+/// Lines for a terminal: the time of day (UTC), the level, the message. What its text could command is shown as `\u{…}`.
+struct Short;
+
+impl<S, N> FormatEvent<S, N> for Short
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let mut now = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut now))?;
+        let mut message = Message::default();
+        event.record(&mut message);
+        let (level, colour) = match *event.metadata().level() {
+            Level::ERROR => ("error", "\x1b[31m"),
+            Level::WARN => ("warn ", "\x1b[33m"),
+            Level::INFO => ("info ", "\x1b[32m"),
+            Level::DEBUG => ("debug", "\x1b[34m"),
+            Level::TRACE => ("trace", "\x1b[35m"),
+        };
+        let (colour, dim, plain) =
+            if writer.has_ansi_escapes() { (colour, "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        let time = now.get(11..19).unwrap_or(&now);
+        writeln!(writer, "{dim}{time}{plain} {colour}{level}{plain} {}", message.0)
+    }
+}
+
+/// An event's message, harmless to a terminal.
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            for char in format!("{value:?}").chars() {
+                if char.is_control() { self.0.extend(char.escape_unicode()) } else { self.0.push(char) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_on_a_terminal_are_short_and_harmless() {
+        let told = |ansi| {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let layer = fmt::layer().event_format(Short).with_ansi(ansi).with_writer(move || writer.clone());
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+                tracing::warn!(source = "prod", "prod/a: \u{1b}[2J gone");
+            });
+            let bytes = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            String::from_utf8(bytes).expect("UTF-8")
+        };
+        let plain = told(false);
+        assert_eq!(&plain[8..], " warn  prod/a: \\u{1b}[2J gone\n", "{plain}");
+        assert_eq!((&plain[2..3], &plain[5..6]), (":", ":"));
+        assert_eq!(&told(true)[12..], "\x1b[0m \x1b[33mwarn \x1b[0m prod/a: \\u{1b}[2J gone\n");
+    }
+
+    #[test]
+    fn what_is_inherited_is_no_journal() {
+        // The tests' standard error is none, whatever the variable says.
+        assert!(!is_journal());
     }
 }

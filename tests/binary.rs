@@ -133,8 +133,11 @@ async fn a_second_daemon_is_refused_with_the_pid_of_the_first() {
     let (code, _, complaint) = desk.run(&["run"]).await;
     let pid = child.id().expect("it runs");
     assert_eq!(code, 1);
-    assert!(complaint.trim_end().ends_with(&format!("another segsync (pid {pid}) is using it")), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    let line: serde_json::Value = serde_json::from_str(&complaint).expect("into a pipe, the log is JSON");
+    let message = line["message"].as_str().expect("a message");
+    assert!(message.ends_with(&format!("another segsync (pid {pid}) is using it")), "{complaint}");
+    assert_eq!(line["level"], "ERROR");
     signal(&child, Signal::INT);
     assert_eq!(end(child).await, Some(0));
 }

@@ -432,7 +432,6 @@ async fn status_ends_with_3_when_something_is_stale_or_refused() {
     web     statsig   ok            TIME····················  3        2        0        1
     crm     octave    unauthorized  TIME····················  2        0        0        2
 
-    crm has been unauthorized for 3 h: HTTP 401, the key was refused
     requests of web: 0/50 in 10s, 1/450 in 15m
     requests of crm: 0/50 in 10s, 0/450 in 15m
     1 of 5 segments are fresh; the oldest answer is of web/a, 3 h ago
@@ -444,7 +443,14 @@ async fn status_ends_with_3_when_something_is_stale_or_refused() {
     crm/new  never (stale)    3 h          0         none
     web/a    3 h ago (stale)  3 h          0         none
     web/b    2 h ago          3 h          1         HTTP 503, the provider failed
+
+    2 of 3 segments are stale: web/c, web/a. `journalctl -u segsync SEGSYNC_SEGMENT=c` tells what happened to the first.
+    crm has been unauthorized for 3 h: HTTP 401, the key was refused. The provider rejected the key in environment variable KEY_O; set it to a valid key and restart the service. Until then nothing of it is polled, apart from one request every 5 minutes, and nothing is deleted.
+    2 of 2 segments are stale: crm/sg, crm/new. They follow once their source answers again.
     ");
+    let check = file.run(&["status", "--check"]);
+    let line = "NOT WELL: crm unauthorized for 3 h; 4 of 5 segments stale (web/c and others)\n";
+    assert_eq!((check.code, check.out.as_str()), (Some(3), line));
     let quiet = file.run(&["status", "-q"]);
     assert_eq!((quiet.code, quiet.out.as_str()), (Some(3), ""));
 }
@@ -557,12 +563,43 @@ fn a_missing_file_is_told_in_one_line() {
 
 #[test]
 fn every_help_has_examples() {
-    let verbs: [&[&str]; 9] =
-        [&[], &["log"], &["show"], &["status"], &["plan"], &["run"], &["sync"], &["config"], &["demo"]];
+    let verbs: [&[&str]; 11] = [
+        &[],
+        &["log"],
+        &["show"],
+        &["status"],
+        &["plan"],
+        &["run"],
+        &["sync"],
+        &["config"],
+        &["demo"],
+        &["man"],
+        &["completions"],
+    ];
     for verb in verbs {
         let output = Command::cargo_bin("segsync").expect("built").args(verb).arg("--help").output().expect("ran");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         assert!(output.status.success() && text.contains("Examples:\n  segsync "), "{verb:?}: {text}");
         assert!(text.lines().all(|line| line.chars().count() <= 122), "{verb:?}: {text}");
+    }
+}
+
+#[test]
+fn the_manual_and_the_completions_name_every_verb() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |args: &[&str]| {
+        let output = Command::cargo_bin("segsync").expect("built").args(args).output().expect("ran");
+        assert!(output.status.success(), "{args:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let page = run(&["man"]);
+    assert!(page.contains(".TH segsync 1") && page.contains("segsync\\-status(1)"), "{page}");
+    assert_eq!(run(&["man", "--dir", folder.path().to_str().expect("UTF-8")]), "");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        for verb in ["run", "sync", "status", "log", "show", "plan", "config", "demo", "man", "completions"] {
+            assert!(script.contains(verb), "{shell}: {verb}");
+            assert!(folder.path().join(format!("segsync-{verb}.1")).exists(), "{verb}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{BOTH, Bench, ID, key, put, unlimited};
 use segsync::clock::{Clock, Source};
-use segsync::daemon::{self, Prepared, Wiring};
+use segsync::daemon::{self, Manager, Prepared, Wiring};
 use segsync::events::Events;
 use segsync::live::Live;
 use segsync::model::UnixMs;
@@ -172,6 +172,7 @@ fn a_kill_leaves_rows_that_the_next_start_closes() {
         clock: bench.clock.clone(),
         events,
         live: Live::default(),
+        manager: Manager::default(),
         listener: None,
         reloads,
         shutdown: CancellationToken::new(),

@@ -5,11 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{BOTH, Bench, ID};
+use common::{BOTH, Bench, ID, Running};
 use segsync::clock::Clock;
+use segsync::daemon::Notice;
 use segsync::live::{Live, Phase, Snapshot, SourceLive};
 use segsync::model::{SourceState, UnixMs};
 use segsync::simulator::{Fault, On, Times};
+use tokio_util::sync::CancellationToken;
 
 /// The snapshot once it is `enough`. It can only be asked for, so it is asked again and again.
 async fn until(live: &Live, enough: impl Fn(&Snapshot) -> bool) -> Snapshot {
@@ -122,6 +124,78 @@ async fn what_is_older_than_three_intervals_is_named() {
                 bench.simulator.behave(provider);
             }
             until(&daemon.live, Snapshot::is_ready).await;
+        })
+        .await;
+}
+
+/// Waits for so many more signs of life than there are.
+async fn lives_on(daemon: &Running, times: usize) {
+    let alive = || daemon.notices.lock().unwrap().iter().filter(|notice| **notice == Notice::Alive).count();
+    let before = alive();
+    while alive() < before + times {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_watchdog_is_fed_while_idle_held_and_waiting() {
+    let bench = Bench::new().await;
+    bench
+        .run(async |daemon| {
+            until(&daemon.live, fresh(1)).await;
+            lives_on(daemon, 4).await;
+        })
+        .await;
+
+    // A provider that does not answer, in the time that a request may take.
+    let gate = CancellationToken::new();
+    for provider in BOTH {
+        bench.simulator.misbehave(provider, On::Any, Times::Always, Fault::status(500).gated(&gate));
+    }
+    bench.describe("asked for again");
+    let mut again = Bench::new().await;
+    again.simulator = bench.simulator;
+    again
+        .run(async |daemon| {
+            until(&daemon.live, |now| now.accounts.iter().all(|account| account.in_flight == 1)).await;
+            lives_on(daemon, 4).await;
+            gate.cancel();
+        })
+        .await;
+
+    // One that asks to be left alone for long.
+    for provider in BOTH {
+        again.simulator.behave(provider);
+        again.simulator.misbehave(provider, On::Any, Times::Always, Fault::status(429).header("retry-after", "600"));
+    }
+    again
+        .run(async |daemon| {
+            let held = |now: &Snapshot| now.sources.iter().all(|source| source.state == SourceState::Held);
+            let now = until(&daemon.live, held).await;
+            assert!(now.line().contains("statsig held for another 1"), "{}", now.line());
+            assert!(now.accounts.iter().all(|account| account.next_poll >= account.hold), "{now:?}");
+            lives_on(daemon, 4).await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_manager_hears_of_reloads_and_of_the_state() {
+    let bench = Bench::new().await;
+    bench
+        .run(async |daemon| {
+            daemon.reload.send(bench.prepared()).await.unwrap();
+            let told = |notice: &Notice| matches!(notice, Notice::Status(line) if line.starts_with("2/2 fresh"));
+            loop {
+                let notices = daemon.notices.lock().unwrap().clone();
+                let reloads: Vec<_> =
+                    notices.iter().filter(|one| matches!(one, Notice::Reloading | Notice::Reloaded)).collect();
+                if reloads.len() == 2 && notices.iter().any(told) {
+                    assert_eq!(reloads, [&Notice::Reloading, &Notice::Reloaded]);
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         })
         .await;
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, Detail, Exit, Output, block, runtime, safe};
 use crate::config::{self, Config};
-use crate::daemon::{self, Prepared, Wiring};
+use crate::daemon::{self, Manager, Prepared, Wiring};
 use crate::events::Events;
 use crate::live::Live;
 use crate::model::LogLevel;
@@ -78,6 +78,7 @@ async fn play(context: &Context, duration: Duration, folder: &Path, db: &Path) -
         clock: context.clock.clone(),
         events,
         live: Live::default(),
+        manager: Manager::default(),
         listener: None,
         reloads,
         shutdown: shutdown.clone(),

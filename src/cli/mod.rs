@@ -2,13 +2,16 @@
 //!
 //! Standard output carries results only, standard error everything else. Exit codes: `Exit`.
 
+mod advice;
 mod backup;
+mod completions;
 mod config;
 mod demo;
 mod expected;
 mod findings;
 mod input;
 mod log;
+mod man;
 mod outlook;
 mod output;
 mod pager;
@@ -34,8 +37,10 @@ use crate::daemon::Prepared;
 use crate::model::LogLevel;
 use crate::provider;
 use crate::store::{self, Reader};
+use crate::telemetry;
 
 // What the verbs share; they do not import one another.
+use advice::{about_source, about_stale, about_stretch, about_unknown};
 use expected::{Account, accounts, allowed_ages, forecasts, way};
 use findings::{Findings, contents};
 use input::{Named, Time, did_you_mean, named, say_which, segment_in};
@@ -139,6 +144,8 @@ enum Verb {
     Backup(backup::Args),
     Config(config::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// How the process ends.
@@ -185,6 +192,8 @@ pub fn main() -> ExitCode {
         Verb::Backup(args) => backup::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Demo(args) => demo::run(&context, &args),
+        Verb::Completions(args) => completions::run(&context, &args),
+        Verb::Man(args) => man::run(&context, &args),
     };
     result.unwrap_or_else(|error| fail(&error)).into()
 }
@@ -194,12 +203,18 @@ fn fail(error: &anyhow::Error) -> Exit {
     if error.chain().any(is_broken_pipe) {
         return Exit::Done;
     }
-    let lead = if error.is::<store::OpenError>() || error.is::<store::Error>() { "failed to " } else { "" };
-    let text = format!("{lead}{error:#}");
+    let text = format!("{}{error:#}", lead(error));
+    // sd-daemon(3): what the journal takes for an error.
+    let level = if telemetry::is_journal() { "<3>" } else { "" };
     for line in text.lines() {
-        complain(&format!("segsync: {}", safe(line)));
+        complain(&format!("{level}segsync: {}", safe(line)));
     }
     if error.is::<Misuse>() { Exit::Misuse } else { Exit::Failed }
+}
+
+/// What stands before an error that reads after it.
+fn lead(error: &anyhow::Error) -> &'static str {
+    if error.is::<store::OpenError>() || error.is::<store::Error>() { "failed to " } else { "" }
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::{Context, Exit, Misuse, runtime};
 use crate::config::{Config, Listen};
-use crate::daemon::{self, Prepared, Wiring};
+use crate::daemon::{self, Manager, Notice, Prepared, Wiring};
 use crate::events::Events;
 use crate::http::Listener;
 use crate::live::Live;
@@ -31,17 +31,27 @@ Examples:
 pub(super) struct Args {}
 
 pub(super) fn run(context: &Context, _: &Args) -> Result<Exit> {
+    let passed = systemd::sockets().context("take over the sockets that systemd passes")?;
+    let runtime = runtime()?;
+    let _entered = runtime.enter();
+    // From here on a signal is an order, whatever the daemon is at.
+    let signals = Signals::new().context("listen for signals")?;
     let config = context.load_config()?;
     let level = telemetry::init(context.log_level(config.log.level), config.log.format).context("start the log")?;
     let prepared = super::prepare(config, &context.clock, Prepared::new)?;
-    let sockets = sockets(prepared.config())?;
-    runtime()?.block_on(serve(context, prepared, sockets, &level))?;
-    Ok(Exit::Done)
+    let sockets = wanted(passed, prepared.config())?;
+    match runtime.block_on(serve(context, prepared, sockets, &level, signals)) {
+        Ok(()) => Ok(Exit::Done),
+        Err(failure) => {
+            let lead = super::lead(&failure);
+            error!("{lead}{failure:#}");
+            Ok(Exit::Failed)
+        }
+    }
 }
 
 /// The sockets that systemd passes, where the configuration wants them.
-fn sockets(config: &Config) -> Result<Vec<systemd::Socket>> {
-    let sockets = systemd::sockets().context("take over the sockets that systemd passes")?;
+fn wanted(sockets: Vec<systemd::Socket>, config: &Config) -> Result<Vec<systemd::Socket>> {
     let is_wanted = config.http.as_ref().is_some_and(|http| http.listen == Listen::Systemd);
     if is_wanted && sockets.is_empty() {
         let what = "[http] listen is \"systemd\", but systemd passed no socket: enable and start segsync.socket";
@@ -58,24 +68,40 @@ async fn serve(
     prepared: Prepared,
     sockets: Vec<systemd::Socket>,
     level: &LevelHandle,
+    mut signals: Signals,
 ) -> Result<()> {
     let (reload, reloads) = mpsc::channel(1);
     let shutdown = CancellationToken::new();
-    let mut signals = Signals::new().context("listen for signals")?;
     let running = prepared.config().clone();
     let listener = if sockets.is_empty() { None } else { Some(Listener::passed(sockets)?) };
     let wiring = Wiring {
         clock: context.clock.clone(),
         events: Events::default(),
-        listener,
         live: Live::default(),
+        manager: Manager::new(systemd::watchdog(), notify),
+        listener,
         reloads,
         shutdown: shutdown.clone(),
     };
+    systemd::status("opening the database");
     let daemon = daemon::run(prepared, wiring, systemd::ready);
     tokio::select! {
         result = daemon => result,
         () = signals.obey(context, &running, level, &reload, &shutdown) => unreachable!("signals are obeyed for ever"),
+    }
+}
+
+/// Tells the service manager.
+fn notify(notice: Notice) {
+    match notice {
+        Notice::Extend(by) => {
+            systemd::extend(by);
+            systemd::status("upgrading the database");
+        }
+        Notice::Reloading => systemd::reloading(),
+        Notice::Reloaded => systemd::ready(),
+        Notice::Alive => systemd::alive(),
+        Notice::Status(line) => systemd::status(&line),
     }
 }
 
@@ -94,7 +120,8 @@ impl Signals {
         })
     }
 
-    /// Turns signals into reloads and the shutdown, for ever.
+    /// Turns signals into reloads and the shutdown, for ever. The configuration is read when the daemon is ready to take
+    /// it over: asked several times meanwhile, it reloads once.
     async fn obey(
         &mut self,
         context: &Context,
@@ -103,25 +130,40 @@ impl Signals {
         reload: &mpsc::Sender<Prepared>,
         shutdown: &CancellationToken,
     ) {
+        let mut is_asked = false;
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => stop(shutdown),
                 _ = self.interrupt.recv() => stop(shutdown),
-                _ = self.hang_up.recv() => match read_again(context, running) {
-                    Ok(prepared) => {
-                        level.set(context.log_level(prepared.config().log.level));
-                        // The daemon is gone only when the process is about to end.
-                        drop(reload.send(prepared).await);
+                _ = self.hang_up.recv() => is_asked = true,
+                // The daemon is gone only when the process is about to end.
+                Ok(slot) = reload.reserve(), if is_asked => {
+                    is_asked = false;
+                    match read_again(context, running) {
+                        Ok(prepared) => {
+                            level.set(context.log_level(prepared.config().log.level));
+                            slot.send(prepared);
+                        }
+                        Err(failure) => refuse(&failure),
                     }
-                    Err(error) => error!("reload refused, the old configuration stays: {error:#}"),
-                },
+                }
             }
         }
     }
 }
 
+/// A reload that changes nothing has an end, too.
+fn refuse(failure: &anyhow::Error) {
+    systemd::reloading();
+    for problem in format!("{failure:#}").lines() {
+        error!("reload refused, the old configuration stays: {problem}");
+    }
+    systemd::ready();
+}
+
 fn stop(shutdown: &CancellationToken) {
     systemd::stopping();
+    systemd::status("stopping");
     info!("asked to stop");
     shutdown.cancel();
 }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Account, Context, Exit, Format, allowed_ages, columns, csv_row, forecasts, safe, safe_json, span};
+use super::{about_source, about_stale, about_stretch, about_unknown};
 use crate::config::{Config, Segments};
 use crate::model::{Limit, SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
 use crate::schedule::{Forecast, Stretch};
@@ -30,6 +31,7 @@ Examples:
   segsync status -c segsync.toml --db copy.db
   segsync status --format json              everything, for monitoring
   segsync status --format csv               each segment's age
+  segsync status --check                    one line and the exit code, for monitoring
   segsync status -q || alert                for a shell
 
 Exit codes: 0 all is fresh, as far as is known · 1 failed · 2 bad usage or configuration · 3 something is stale, or a source
@@ -38,15 +40,20 @@ is unauthorized";
 /// Show sources, freshness and budget; exit 3 if something is stale
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// One line on whether all is well, and the exit code
+    #[arg(long)]
+    check: bool,
+}
 
-pub(super) fn run(context: &Context, _: &Args) -> Result<Exit> {
+pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
     let reader = context.reader()?;
     let config = context.config_of(reader.path())?;
     let status = Status::read(context, &reader, config.as_ref())?;
     let mut output = context.output();
     match context.global.format {
         Format::Text if context.global.quiet > 0 => {}
+        Format::Text if args.check => writeln!(output, "{}", status.check())?,
         Format::Text => status.text(&mut output)?,
         Format::Json => writeln!(output, "{}", safe_json(&status.json().to_string()))?,
         Format::Csv => status.csv(&mut output)?,
@@ -63,6 +70,8 @@ struct Status {
     sources: Vec<SourceRow>,
     segments: Vec<Segment>,
     budgets: Vec<BudgetUse>,
+    /// What to do, a sentence each.
+    advice: Vec<String>,
     /// How many configured segments the file does not know; `None` without a configuration.
     not_taken_up: Option<usize>,
 }
@@ -117,15 +126,63 @@ impl Status {
             let is_stale = waits.zip(allowed).is_some_and(|(waits, allowed)| waits > allowed);
             Segment { row, age, allowed, is_stale }
         };
-        Ok(Self {
+        let mut status = Self {
             database: reader.path().display().to_string(),
             holder: reader.holder(),
             now,
             segments: rows.into_iter().map(segment).collect(),
             sources,
             budgets,
+            advice: Vec::new(),
             not_taken_up,
-        })
+        };
+        status.advice = status.advise(config);
+        Ok(status)
+    }
+
+    /// What is wrong, and what helps.
+    fn advise(&self, config: Option<&Config>) -> Vec<String> {
+        let mut advice = Vec::new();
+        for source in &self.sources {
+            let config = config.and_then(|config| config.sources.iter().find(|one| one.name == source.name));
+            advice.extend(about_source(source, config, self.now));
+            let own = || self.segments.iter().filter(|segment| segment.row.key.source == source.name);
+            let stale: Vec<String> =
+                own().filter(|segment| segment.is_stale).map(|segment| segment.row.key.to_string()).collect();
+            let tracked = own().count();
+            advice.extend(about_stale(&stale, tracked, self.holder, source.state == SourceState::Ok));
+            let is_unknown = |segment: &&Segment| segment.row.state == SegmentState::Pending && segment.age.is_some();
+            let unknown: Vec<String> = own().filter(is_unknown).map(|segment| segment.row.key.to_string()).collect();
+            advice.extend(about_unknown(&unknown));
+        }
+        let stretched = self.budgets.iter().filter(|budget| !budget.stretch.is_none());
+        advice.extend(stretched.map(|budget| about_stretch(&names(&budget.sources))));
+        advice
+    }
+
+    /// Everything in one line.
+    fn check(&self) -> String {
+        let stale: Vec<&SegmentKey> = self.segments.iter().filter(|one| one.is_stale).map(|one| &one.row.key).collect();
+        let refused = self.sources.iter().filter(|source| is_unauthorized(source));
+        let mut parts: Vec<String> = refused
+            .map(|source| {
+                let (name, since) = (safe(source.name.as_str()), span(age(source.state_since, self.now)));
+                format!("{name} unauthorized for {since}")
+            })
+            .collect();
+        if let Some(first) = stale.first() {
+            let more = if stale.len() > 1 { " and others" } else { "" };
+            let of = self.segments.len();
+            parts.push(format!("{} of {of} segments stale ({}{more})", stale.len(), safe(&first.to_string())));
+        }
+        let is_well = parts.is_empty();
+        if is_well {
+            parts.push(self.freshness_line());
+        }
+        if self.holder == Holder::Nobody {
+            parts.push("no daemon is running".to_owned());
+        }
+        format!("{}: {}", if is_well { "OK" } else { "NOT WELL" }, parts.join("; "))
     }
 
     fn is_well(&self) -> bool {
@@ -175,6 +232,12 @@ impl Status {
         if troubled.len() > MOST {
             writeln!(output, "and {} more; --format csv lists all", troubled.len() - MOST)?;
         }
+        if !self.advice.is_empty() {
+            writeln!(output)?;
+        }
+        for sentence in &self.advice {
+            writeln!(output, "{sentence}")?;
+        }
         Ok(())
     }
 
@@ -196,24 +259,18 @@ impl Status {
         [head.map(str::to_owned).to_vec()].into_iter().chain(self.sources.iter().map(row)).collect()
     }
 
-    /// What is wrong with the sources, and what they have used of their limits.
+    /// What the sources have used of their limits.
     fn source_lines(&self) -> Vec<String> {
-        let trouble = |source: &SourceRow| {
-            let why = source.last_error.as_ref().filter(|_| source.state != SourceState::Ok && source.tracked > 0)?;
-            let (name, span) = (safe(source.name.as_str()), span(age(source.state_since, self.now)));
-            Some(format!("{name} has been {} for {span}: {}", source.state, safe(why)))
-        };
         let budget = |budget: &BudgetUse| {
-            let names: Vec<&str> = budget.sources.iter().map(SourceName::as_str).collect();
             let used: Vec<String> = budget.used.iter().map(|(limit, used)| spent(*limit, *used)).collect();
             let used = if used.is_empty() { "no limits".to_owned() } else { used.join(", ") };
             let left = budget.held_until.map(|until| age(self.now, until));
             let held = left.map(|left| format!("; held for another {}", span(left))).unwrap_or_default();
             let stretch = if budget.stretch.is_none() { String::new() } else { format!("; {}", budget.stretch) };
             let pace = if budget.pace < 1.0 { format!("; pace {:.0} %", budget.pace * 100.0) } else { String::new() };
-            format!("requests of {}: {used}{held}{pace}{stretch}", names.join(", "))
+            format!("requests of {}: {used}{held}{pace}{stretch}", names(&budget.sources))
         };
-        self.sources.iter().filter_map(trouble).chain(self.budgets.iter().map(budget)).collect()
+        self.budgets.iter().map(budget).collect()
     }
 
     fn freshness_line(&self) -> String {
@@ -270,6 +327,7 @@ impl Status {
             "fresh": is_known.then(|| self.fresh()),
             "stale": is_known.then_some(stale),
             "not_taken_up": self.not_taken_up,
+            "advice": self.advice,
             "segments": self.segments.iter().map(Segment::json).collect::<Vec<_>>(),
         })
     }
@@ -357,6 +415,10 @@ fn is_unauthorized(source: &SourceRow) -> bool {
 
 fn age(at: UnixMs, now: UnixMs) -> Duration {
     Duration::from_millis(u64::try_from(now.since(at)).unwrap_or(0))
+}
+
+fn names(sources: &[SourceName]) -> String {
+    sources.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn running(holder: Holder) -> String {

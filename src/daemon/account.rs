@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
+use super::pulse::Pulse;
 use super::report;
 use crate::budget::{Budget, Capacity, Permit};
 use crate::clock::Clock;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
 use crate::poll::{Get, Leave, Poller, Roster, Source, Sweep};
-use crate::schedule::{Ended, Failures, Next, Schedule, Work};
+use crate::schedule::{Ended, Next, Schedule, Work};
 
 /// What an account works on.
 pub(super) struct Account {
@@ -26,6 +27,8 @@ pub(super) struct Account {
     pub(super) roster: Roster,
     pub(super) desk: Mutex<Desk>,
     pub(super) board: Arc<Board>,
+    /// Shows that the dispatcher moves.
+    pub(super) pulse: Pulse,
     /// The desk has changed.
     pub(super) changed: Notify,
     pub(super) mode: Mode,
@@ -100,17 +103,27 @@ pub(super) struct Crew {
 
 /// Dispatches until stopped, or until the pass is over.
 pub(super) async fn dispatch(account: Arc<Account>, crew: Crew) {
+    work(&account, &crew).await;
+    account.pulse.end();
+}
+
+async fn work(account: &Arc<Account>, crew: &Crew) {
     while !crew.stop.is_cancelled() {
-        match account.next(account.budget.capacity()) {
+        let next = account.next(account.budget.capacity());
+        // Here every lock of the account has been taken and given back.
+        account.pulse.answer();
+        match next {
             Next::Poll(..) => {
                 tokio::select! {
                     () = crew.stop.cancelled() => return,
-                    permit = account.budget.acquire() => account.start(permit, &crew),
+                    () = account.pulse.asked() => (),
+                    permit = account.budget.acquire() => account.start(permit, crew),
                 }
             }
             Next::At(at) => {
                 tokio::select! {
                     () = crew.stop.cancelled() => return,
+                    () = account.pulse.asked() => (),
                     () = account.changed.notified() => (),
                     () = sleep_until(at) => (),
                 }
@@ -119,6 +132,7 @@ pub(super) async fn dispatch(account: Arc<Account>, crew: Crew) {
             Next::Idle => {
                 tokio::select! {
                     () = crew.stop.cancelled() => return,
+                    () = account.pulse.asked() => (),
                     () = account.changed.notified() => (),
                 }
             }
@@ -187,19 +201,20 @@ impl Account {
             // Given up: the flight ends with its drop.
             Ok(None) => (),
             Ok(Some(polled)) => {
-                self.board.polled(&key.source, &polled, self.clock.now());
-                self.board.answered(key, polled.outcome, self.now());
-                let ended = Ended::from(polled.outcome);
-                let failures = flight.land(ended);
-                report::polled(work, &polled, failures);
+                let now = self.clock.now();
+                report::works(&self.board, now);
+                self.board.answered(key, polled.outcome, now.mono);
+                let (ended, story) = (Ended::from(polled.outcome), self.board.polled(work, &polled, now));
+                flight.land(ended);
+                report::polled(work, &polled, story);
                 if ended == Ended::Answered {
                     self.is_confirmed(key);
                 }
                 self.tell(work, polled.outcome, polled.error.as_deref());
             }
             Err(error) => {
-                self.board.store_failed(&error, self.clock.now());
-                report::store_failed(work, &error, flight.land(Ended::Failed));
+                flight.land(Ended::Failed);
+                report::store_failed(&self.board, work, &error, self.clock.now());
                 self.tell(work, Outcome::Failed, Some(&format!("failed to {error}")));
             }
         }
@@ -264,29 +279,28 @@ pub(super) struct Flight<'a> {
 }
 
 impl Flight<'_> {
-    pub(super) fn land(self, ended: Ended) -> Failures {
+    pub(super) fn land(self, ended: Ended) {
         let now = self.account.now();
-        self.land_since(ended, now)
+        self.land_since(ended, now);
     }
 
     /// What was asked for is known as of `since`.
-    pub(super) fn land_since(mut self, ended: Ended, since: Instant) -> Failures {
-        self.end(ended, since)
+    pub(super) fn land_since(mut self, ended: Ended, since: Instant) {
+        self.end(ended, since);
     }
 
-    fn end(&mut self, ended: Ended, now: Instant) -> Failures {
+    fn end(&mut self, ended: Ended, now: Instant) {
         if self.landed {
-            return Failures::default();
+            return;
         }
         self.landed = true;
         let mut desk = self.account.desk();
         if let Some(in_flight) = desk.in_flight.get_mut(self.work.source()) {
             *in_flight = in_flight.saturating_sub(1);
         }
-        let failures = desk.schedule.end(self.work, ended, now);
+        desk.schedule.end(self.work, ended, now);
         drop(desk);
         self.account.changed.notify_one();
-        failures
     }
 }
 

@@ -9,12 +9,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::plan::own_intervals;
+use super::trouble::{Troubles, Word};
 use crate::clock::Now;
 use crate::config::Source as SourceConfig;
 use crate::live::{Copies, SourceLive, StoreTrouble};
 use crate::model::{Outcome, SegmentKey, SourceName, SourceState, UnixMs};
 use crate::poll::Polled;
-use crate::schedule::Stretch;
+use crate::schedule::{Stretch, Work};
 use crate::store::{self, Known, KnownSource};
 
 /// The board of all accounts.
@@ -36,6 +37,29 @@ struct Source {
     since: UnixMs,
     last_error: Option<String>,
     copies: Copies,
+    troubles: Troubles,
+}
+
+/// What is news in a poll.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Story {
+    /// Of the source's troubles.
+    pub(super) word: Word,
+    /// Of the segment's answers.
+    pub(super) sense: Sense,
+    /// For how long the source had been as it was, where that has changed.
+    pub(super) state_lasted: Duration,
+}
+
+/// Whether the answers about a segment make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sense {
+    /// As much as before.
+    AsBefore,
+    /// No more.
+    Lost,
+    /// Again, after so long.
+    Found(Duration),
 }
 
 impl Board {
@@ -76,18 +100,48 @@ impl Board {
             since: known.state_since,
             last_error: known.last_error.clone(),
             copies,
+            troubles: Troubles::default(),
         };
         self.lock().sources.insert(config.name.clone(), source);
     }
 
-    /// A poll of `name` was committed.
-    pub(super) fn polled(&self, name: &SourceName, polled: &Polled, now: Now) {
+    /// A poll was committed; what is news in it.
+    pub(super) fn polled(&self, work: &Work, polled: &Polled, now: Now) -> Story {
+        let mut story = Story { word: Word::Nothing, sense: Sense::AsBefore, state_lasted: Duration::ZERO };
         let mut board = self.lock();
-        board.store_error = None;
-        let Some(source) = board.sources.get_mut(name) else { return };
+        let Some(source) = board.sources.get_mut(work.source()) else { return story };
         if let Some(state) = polled.source_state {
+            story.state_lasted = Duration::from_millis(u64::try_from(now.wall.since(source.since)).unwrap_or(0));
             let last_error = polled.error.clone().filter(|_| state != SourceState::Ok);
             (source.state, source.since, source.last_error) = (state, now.wall, last_error);
+        }
+        let troubles = &mut source.troubles;
+        match (polled.outcome, work) {
+            (Outcome::Malformed, Work::Get(_)) => {
+                if troubles.is_odd(work, now.mono) {
+                    story.sense = Sense::Lost;
+                }
+            }
+            (Outcome::Failed | Outcome::Malformed | Outcome::Unauthorized, _) => {
+                story.word = troubles.failed(work, now.mono);
+            }
+            (Outcome::Throttled, _) => (),
+            _ => {
+                story.sense = troubles.makes_sense(work, now.mono).map_or(Sense::AsBefore, Sense::Found);
+                let answers_again = polled.source_state == Some(SourceState::Ok);
+                story.word = if answers_again { troubles.over(now.mono) } else { troubles.answered(work, now.mono) };
+            }
+        }
+        story
+    }
+
+    /// A list's page told about this segment, too.
+    pub(super) fn covered(&self, key: &SegmentKey, outcome: Outcome, now: Instant) {
+        self.answered(key, outcome, now);
+        if let Some(source) = self.lock().sources.get_mut(&key.source) {
+            let get = Work::Get(key.clone());
+            // The page itself is what is told.
+            let (_, _) = (source.troubles.makes_sense(&get, now), source.troubles.answered(&get, now));
         }
     }
 
@@ -98,14 +152,20 @@ impl Board {
         }
     }
 
-    /// The store failed. Two polls that do not fit each other are not its trouble.
-    pub(super) fn store_failed(&self, failure: &store::Error, now: Now) {
+    /// The store failed; whether it had not before. Two polls that do not fit each other are not its trouble.
+    pub(super) fn store_failed(&self, failure: &store::Error, now: Now) -> bool {
         if matches!(failure, store::Error::Conflict { .. }) {
-            return;
+            return false;
         }
         let mut board = self.lock();
-        let since = board.store_error.as_ref().map_or(now.wall, |trouble| trouble.since);
-        board.store_error = Some(StoreTrouble { since, error: failure.to_string() });
+        let since = board.store_error.as_ref().map(|trouble| trouble.since);
+        board.store_error = Some(StoreTrouble { since: since.unwrap_or(now.wall), error: failure.to_string() });
+        since.is_none()
+    }
+
+    /// The store works; since when it had not, if so.
+    pub(super) fn store_works(&self) -> Option<UnixMs> {
+        self.lock().store_error.take().map(|trouble| trouble.since)
     }
 
     pub(super) fn store_error(&self) -> Option<StoreTrouble> {

@@ -13,6 +13,7 @@ use super::account::{Account, Desk, Mode, Worker};
 use super::board::Board;
 use super::plan::{Plan, Tracked};
 use super::prepare::{Prepared, PreparedAccount};
+use super::pulse::Pulse;
 use super::report;
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -116,6 +117,7 @@ impl Site<'_> {
             roster,
             desk: Mutex::new(Desk::new(schedule)),
             board: Arc::clone(self.board),
+            pulse: Pulse::default(),
             changed: Notify::new(),
             mode: self.once.map_or(Mode::Forever, |once| Mode::Once(once.endings.clone())),
         })

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::account::{Account, Desk, Flight, Mode, Worker};
+use super::board::Story;
 use super::report;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
 use crate::poll::{Covered, Failing, Leave, Polled, Step, Sweep, Walk};
@@ -30,26 +31,28 @@ impl Account {
             Ok(None) => return,
             Ok(Some(swept)) => swept,
             Err(error) => {
-                self.board.store_failed(&error, self.clock.now());
                 // What the page said is lost, and its place in the list with it: the sweep begins anew.
-                report::store_failed(work, &error, flight.land(Ended::Failed));
+                flight.land(Ended::Failed);
+                report::store_failed(&self.board, work, &error, self.clock.now());
                 return self.tell(work, Outcome::Failed, Some(&format!("failed to {error}")));
             }
         };
-        self.board.polled(source, &swept.polled, self.clock.now());
+        let now = self.clock.now();
+        report::works(&self.board, now);
+        let story = self.board.polled(work, &swept.polled, now);
         let Some(step) = swept.step else {
-            return self.page_failed(source, sweep, flight, &swept.polled);
+            return self.page_failed(source, sweep, flight, (&swept.polled, story));
         };
         let began = sweep.began();
         self.turn(worker, source, sweep, step, &swept.covered);
-        let failures = match began.filter(|_| step != Step::More) {
+        match began.filter(|_| step != Step::More) {
             // The segments of the first page wait longest.
             Some(began) => flight.land_since(Ended::Answered, began.mono),
             None => flight.land(Ended::Continues),
         };
-        report::polled(work, &swept.polled, failures);
+        report::polled(work, &swept.polled, story);
         for Covered { key, outcome } in swept.covered {
-            self.board.answered(&key, outcome, self.now());
+            self.board.covered(&key, outcome, now.mono);
             self.tell_one(key, outcome, None);
         }
         if matches!(self.mode, Mode::Once(_)) && step != Step::More {
@@ -60,13 +63,20 @@ impl Account {
 
     /// Keeps the place in the list, so that the page is asked for again, or passed by once it has failed too often. A
     /// refused key may be so for long: then the sweep begins anew.
-    fn page_failed(&self, source: &SourceName, mut sweep: Sweep, flight: Flight<'_>, polled: &Polled) {
+    fn page_failed(
+        &self,
+        source: &SourceName,
+        mut sweep: Sweep,
+        flight: Flight<'_>,
+        (polled, story): (&Polled, Story),
+    ) {
         let (work, ended) = (flight.work, Ended::from(polled.outcome));
         let failing = (ended == Ended::Failed).then(|| sweep.fail());
         if ended != Ended::Unauthorized {
             self.desk().sweeps.insert(source.clone(), sweep);
         }
-        report::polled(work, polled, flight.land(ended));
+        flight.land(ended);
+        report::polled(work, polled, story);
         if failing == Some(Failing::Passed) {
             report::passed_by(source);
         }

@@ -8,18 +8,21 @@ mod build;
 mod front;
 mod listing;
 mod log;
+mod manager;
 mod plan;
 mod prepare;
+mod pulse;
 mod report;
-mod watch;
+mod stand;
+mod trouble;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -40,9 +43,10 @@ use build::{Site, others};
 use front::Front;
 use log::{LOOK_EVERY, LogWatch};
 use prepare::longest_timeout;
-use watch::Watch;
+use stand::Watch;
 
 pub use account::Ending;
+pub use manager::{Manager, Notice};
 pub use plan::{Plan, Tracked, own_intervals, pages};
 pub use prepare::{Prepared, terms};
 
@@ -52,8 +56,14 @@ const GRACE: Duration = Duration::from_secs(5);
 const TELL_EVERY: Duration = Duration::from_secs(900);
 /// How often old rows of `polls` are pruned …
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
-/// … and how many in one transaction.
+/// … how many in one transaction …
 const PRUNE_BATCH: usize = 500;
+/// … and how long the others wait who write.
+const PRUNE_PAUSE: Duration = Duration::from_millis(50);
+/// How often a start that takes long asks for more time …
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+/// … and for how much.
+const EXTEND_BY: Duration = Duration::from_secs(60);
 
 /// What a running daemon is connected to.
 #[derive(Debug)]
@@ -64,6 +74,8 @@ pub struct Wiring {
     pub events: Events,
     /// Where the daemon tells how it stands.
     pub live: Live,
+    /// Whoever manages the daemon.
+    pub manager: Manager,
     /// The socket for the local API, bound already; `None`: it is bound where the configuration says.
     pub listener: Option<Listener>,
     /// Configurations that replace the running one.
@@ -74,8 +86,8 @@ pub struct Wiring {
 
 /// Runs until `shutdown`. `ready` is called once the database is open and the schedule stands; the network may be down.
 pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Result<()> {
-    let Wiring { clock, events, live, listener, mut reloads, shutdown } = wiring;
-    let store = Store::open(&prepared.config.store.path, &clock, longest_timeout(&prepared.config))?;
+    let Wiring { clock, events, live, manager, listener, mut reloads, shutdown } = wiring;
+    let Some(store) = open(&prepared, &clock, &manager, &shutdown).await? else { return Ok(()) };
     let mut keep = keep_polls(&prepared.config);
     let running_since = clock.now().wall;
     let metrics = Metrics::new(running_since);
@@ -88,8 +100,11 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     info!("keeping {} segments fresh", engine.segments());
     ready();
 
-    let mut prune = interval_at(clock.now().mono + PRUNE_EVERY, PRUNE_EVERY);
-    prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (at_work, seen) = watch::channel(engine.accounts.clone());
+    let fed = manager.keep_fed(seen, &store, &clock);
+    let told = manager.keep_told(&live);
+    tokio::pin!(fed, told);
+    let mut prune_at = clock.now().mono + PRUNE_EVERY;
     let mut tell = interval_at(clock.now().mono + TELL_EVERY, TELL_EVERY);
     tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = interval_at(clock.now().mono + LOOK_EVERY, LOOK_EVERY);
@@ -99,25 +114,60 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(prepared) = reloads.recv() => {
+                manager.tell(Notice::Reloading);
                 keep = keep_polls(&prepared.config);
                 let before = Arc::clone(&engine.board);
                 engine.stop().await;
+                if shutdown.is_cancelled() {
+                    break;
+                }
                 api.set(prepared.api());
                 front.reload(prepared.listen(), &api).await;
                 engine = Engine::start(prepared, &poller, &store, &clock, Start::Again(&before)).await?;
                 live.running(engine.watch(&clock, running_since));
+                at_work.send_replace(engine.accounts.clone());
                 info!("reloaded; keeping {} segments fresh", engine.segments());
+                manager.tell(Notice::Reloaded);
             }
-            _ = prune.tick() => prune_polls(&store, &clock, keep).await,
+            () = sleep_until(prune_at) => {
+                let pause = if prune_polls(&store, &clock, keep).await { PRUNE_PAUSE } else { PRUNE_EVERY };
+                prune_at = clock.now().mono + pause;
+            }
             _ = tell.tick() => engine.tell_usage(),
             _ = look.tick() => log.look(&store),
+            () = &mut fed => (),
+            () = &mut told => (),
         }
     }
     info!("stopping");
     live.stopping();
-    front.close().await;
-    engine.stop().await;
+    tokio::join!(front.close(), engine.stop());
     store.close().await.context("close the database")
+}
+
+/// Opens the database, and upgrades it for as long as that takes; `None` when `shutdown` came before the end of that.
+async fn open(
+    prepared: &Prepared,
+    clock: &Clock,
+    manager: &Manager,
+    shutdown: &CancellationToken,
+) -> Result<Option<Store>> {
+    let (path, longest) = (prepared.config.store.path.clone(), longest_timeout(&prepared.config));
+    let goes_on = {
+        let (clock, manager, shutdown, mut extended) = (clock.clone(), manager.clone(), shutdown.clone(), None);
+        move || {
+            let now = clock.now().mono;
+            if extended.is_none_or(|last| now >= last + EXTEND_EVERY) {
+                manager.tell(Notice::Extend(EXTEND_BY));
+                extended = Some(now);
+            }
+            !shutdown.is_cancelled()
+        }
+    };
+    match Store::open_in_background(path, clock, longest, goes_on).await {
+        Err(_) if shutdown.is_cancelled() => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
 }
 
 /// What one pass has done.
@@ -224,8 +274,8 @@ impl Engine {
         Ok(Self { accounts, board, crew })
     }
 
-    /// Lets the requests in flight end, for a while, and gives up the rest.
-    async fn stop(self) {
+    /// Lets the requests in flight end, for a while, and gives up the rest; at once where it has stopped.
+    async fn stop(&self) {
         self.crew.stop.cancel();
         if timeout(GRACE, self.crew.tasks.wait()).await.is_err() {
             warn!("gave up requests that did not end within {} s", GRACE.as_secs());
@@ -280,12 +330,13 @@ fn keep_polls(config: &Config) -> Duration {
     config.store.keep_polls.max(longest.unwrap_or_default() + longest_timeout(config) * 2)
 }
 
-async fn prune_polls(store: &Store, clock: &Clock, keep: Duration) {
-    loop {
-        match store.prune(clock.now(), keep, PRUNE_BATCH).await {
-            Ok(0) => return,
-            Ok(_) => (),
-            Err(failure) => return error!("failed to {failure}"),
+/// Removes some of the polls that are old enough; whether there may be more.
+async fn prune_polls(store: &Store, clock: &Clock, keep: Duration) -> bool {
+    match store.prune(clock.now(), keep, PRUNE_BATCH).await {
+        Ok(removed) => removed > 0,
+        Err(failure) => {
+            error!("failed to {failure}");
+            false
         }
     }
 }

@@ -1,40 +1,71 @@
-//! What the log says of polls: one line for each version, one for each turn of a segment or a source, no line for what is
-//! as it was; and of accounts: what they cannot keep, and now and then what they have used.
+//! What the log says of polls: one line for each version, one for each turn of a source, ever rarer ones while it fails, no
+//! line for what is as it was; and of accounts: what they cannot keep, and now and then what they have used.
 
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::board::{Board, Sense, Story};
+use super::trouble::{Extent, Word};
 use crate::budget::Usage;
+use crate::clock::Now;
 use crate::config::show_duration;
-use crate::model::{Op, Outcome, SourceName, SourceState};
+use crate::live::span;
+use crate::model::{Op, SourceName, SourceState};
 use crate::poll::Polled;
-use crate::schedule::{Expected, Failures, Forecast, Stretch, Target, Work};
+use crate::schedule::{Expected, Forecast, Stretch, Target, Work};
 use crate::store::{self, VersionEntry};
 
 /// How many changes a line names before it says how many more there are.
 const SHOWN: usize = 3;
 
-/// Logs how one poll ended.
-pub(super) fn polled(work: &Work, polled: &Polled, failures: Failures) {
+/// Logs how one poll ended, as far as that is news.
+pub(super) fn polled(work: &Work, polled: &Polled, story: Story) {
     let (source, segment, outcome) = (work.source().as_str(), segment(work), polled.outcome.as_str());
-    let why = polled.error.as_deref().unwrap_or_default();
+    let (key, why) = (name(work), plain(polled.error.as_deref().unwrap_or_default()));
     if let Some(state) = polled.source_state {
-        source_state(source, state, why);
+        source_state(source, state, &why, story);
     }
     for made in &polled.committed {
         info!(source, segment = &*made.key.id, version = made.seq, outcome = made.op.as_str(), "{}", line(made));
     }
-    let key = name(work);
-    match polled.outcome {
-        Outcome::Failed | Outcome::Malformed if failures.before == 0 => {
+    match story.word {
+        Word::First if polled.source_state.is_none() => {
             warn!(source, segment, outcome, "{key}: {why}; what is known stays; trying again");
         }
-        _ if failures.before > 0 && failures.after == 0 => {
-            info!(source, segment, outcome, "{key}: answers again after {} failed polls", failures.before);
+        Word::Still(Extent { lasting, polls, works }) => {
+            let (lasting_ms, lasting, s) = (millis(lasting), span(lasting), if works == 1 { "" } else { "s" });
+            warn!(
+                source,
+                outcome,
+                lasting_ms,
+                failed_polls = polls,
+                "{source}: no better for {lasting}: {polls} polls failed, {works} segment{s} or lists wait; last: {why}"
+            );
         }
-        _ => debug!(source, segment, outcome, "{key}: {outcome} {why}"),
+        Word::Over(extent) if polled.source_state.is_none() => over(source, None, Some(extent), extent.lasting),
+        Word::First | Word::Over(_) | Word::Nothing => {
+            debug!(source, segment, outcome, "{key}: {outcome} {why}");
+        }
     }
+    match story.sense {
+        Sense::Lost => {
+            warn!(source, segment, outcome, "{key}: {why}; what is known stays; asking again");
+        }
+        Sense::Found(lasting) => {
+            let lasting_ms = millis(lasting);
+            info!(source, segment, outcome, lasting_ms, "{key}: makes sense again after {}", span(lasting));
+        }
+        Sense::AsBefore => (),
+    }
+}
+
+/// Logs that a source answers again.
+fn over(source: &str, state: Option<SourceState>, extent: Option<Extent>, lasting: Duration) {
+    let (state, failed_polls) = (state.map(SourceState::as_str), extent.map(|extent| extent.polls));
+    let polls = failed_polls.map(|polls| format!(" and {polls} failed polls")).unwrap_or_default();
+    let (lasting_ms, lasting) = (millis(lasting), span(lasting));
+    info!(source, state, lasting_ms, failed_polls, "{source}: answers again after {lasting}{polls}");
 }
 
 /// Logs that a page of a list goes on failing.
@@ -52,13 +83,30 @@ pub(super) fn too_long(source: &SourceName, pages: usize, segments: usize) {
     info!(source = name, "the list of {name} has {pages} pages or more: asking for its {segments} segments one by one");
 }
 
-/// Logs that the store failed.
-pub(super) fn store_failed(work: &Work, failure: &store::Error, failures: Failures) {
+/// Logs that the store failed where it had not before.
+pub(super) fn store_failed(board: &Board, work: &Work, failure: &store::Error, now: Now) {
     let (source, segment, key) = (work.source().as_str(), segment(work), name(work));
-    if failures.before == 0 {
+    if board.store_failed(failure, now) {
         error!(source, segment, "{key}: failed to {failure}; trying again");
     } else {
         debug!(source, segment, "{key}: failed to {failure}");
+    }
+}
+
+/// Logs where the database fails or works again, from a write of nothing.
+pub(super) fn written(board: &Board, written: Result<(), store::Error>, now: Now) {
+    match written {
+        Err(failure) if board.store_failed(&failure, now) => error!("failed to {failure}; trying again"),
+        Err(failure) => debug!("failed to {failure}"),
+        Ok(()) => works(board, now),
+    }
+}
+
+/// Logs that the database works again, if it had not.
+pub(super) fn works(board: &Board, now: Now) {
+    if let Some(since) = board.store_works() {
+        let lasting = Duration::from_millis(u64::try_from(now.wall.since(since)).unwrap_or(0));
+        info!(lasting_ms = millis(lasting), "the database can be written again after {}", span(lasting));
     }
 }
 
@@ -128,20 +176,34 @@ fn segment(work: &Work) -> Option<&str> {
 
 fn name(work: &Work) -> String {
     match work {
-        Work::Get(key) => key.to_string(),
+        Work::Get(key) => plain(&key.to_string()),
         Work::Sweep(source) => format!("the list of {source}"),
     }
 }
 
-fn source_state(source: &str, state: SourceState, why: &str) {
+fn source_state(source: &str, state: SourceState, why: &str, story: Story) {
     match state {
-        SourceState::Ok => info!(source, state = state.as_str(), "{source}: answers again"),
-        SourceState::Unauthorized => {
-            error!(source, state = state.as_str(), "{source}: {why}; nothing is deleted; asking again every 5 minutes");
+        SourceState::Ok => {
+            let extent = match story.word {
+                Word::Over(extent) => Some(extent),
+                _ => None,
+            };
+            over(source, Some(state), extent, extent.map_or(story.state_lasted, |extent| extent.lasting));
         }
+        SourceState::Unauthorized => error!(
+            source,
+            state = state.as_str(),
+            "{source}: {why}; nothing is deleted; replace the key and reload (for a systemd credential: restart); \
+             asking again every 5 minutes"
+        ),
         SourceState::Held => warn!(source, state = state.as_str(), "{source}: {why}; waiting as asked"),
         SourceState::Failing => warn!(source, state = state.as_str(), "{source}: {why}; several polls in a row failed"),
     }
+}
+
+/// A provider's text in one line.
+fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 /// One version in words.
@@ -157,7 +219,7 @@ fn line(version: &VersionEntry) -> String {
     }
     let what = if changes.is_empty() { String::new() } else { format!(": {}", changes.join("; ")) };
     // Names and values are a provider's text: a log line stays one line.
-    format!("{head}{by}{what}").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    plain(&format!("{head}{by}{what}"))
 }
 
 fn verb(op: Op) -> &'static str {

@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 use crate::model::{Limit, SourceName, SourceState, UnixMs};
 
 pub use copies::{Copies, Interval};
+pub use words::span;
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

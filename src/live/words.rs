@@ -168,7 +168,7 @@ fn line(text: &str) -> String {
 }
 
 /// A span of time in one unit, rounded up: what waits for a moment does not wait 0 s.
-fn span(span: Duration) -> String {
+pub fn span(span: Duration) -> String {
     let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
     match seconds {
         seconds if seconds < 120 => format!("{seconds} s"),

@@ -13,13 +13,13 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use segsync::clock::Clock;
 use segsync::config::{self, Config};
-use segsync::daemon::{self, Pass, Prepared, Wiring};
+use segsync::daemon::{self, Manager, Notice, Pass, Prepared, Wiring};
 use segsync::events::Events;
 use segsync::http::Listener;
 use segsync::live::Live;
@@ -37,6 +37,8 @@ use tokio_util::sync::CancellationToken;
 pub const ID: &str = "seg_1";
 /// Both providers. Their sources bear the provider's name.
 pub const BOTH: [Provider; 2] = [Provider::Statsig, Provider::Octave];
+/// How often the daemon's manager wants a sign of life.
+const WATCHDOG: Duration = Duration::from_millis(300);
 /// No test takes so long unless it hangs.
 const GUARD: Duration = Duration::from_secs(120);
 
@@ -91,6 +93,7 @@ pub struct Bench {
 pub struct Running {
     pub events: broadcast::Receiver<Arc<VersionEntry>>,
     pub live: Live,
+    pub notices: Arc<Mutex<Vec<Notice>>>,
     pub reload: mpsc::Sender<Prepared>,
     pub shutdown: CancellationToken,
     /// Where the local API answers, if it does.
@@ -237,9 +240,14 @@ impl Bench {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = format!("http://{}", socket.local_addr().unwrap());
         let listener = (!self.written.http.is_empty()).then_some(Listener::from(socket));
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&notices);
+        let manager = Manager::new(Some(WATCHDOG), move |notice| heard.lock().unwrap().push(notice));
+        let (live_too, shutdown_too) = (live.clone(), shutdown.clone());
         let mut running =
-            Running { events: events.subscribe(), live: live.clone(), reload, shutdown: shutdown.clone(), api };
-        let wiring = Wiring { clock: self.clock.clone(), events, live, listener, reloads, shutdown: shutdown.clone() };
+            Running { events: events.subscribe(), live: live_too, notices, reload, shutdown: shutdown_too, api };
+        let clock = self.clock.clone();
+        let wiring = Wiring { clock, events, live, manager, listener, reloads, shutdown: shutdown.clone() };
         let (ready, is_ready) = oneshot::channel();
         let daemon = daemon::run(self.prepared(), wiring, move || ready.send(()).unwrap());
         let play = async {

@@ -60,6 +60,7 @@ async fn an_address_that_is_taken_is_an_error_before_ready() {
         clock: bench.clock.clone(),
         events: segsync::events::Events::default(),
         live: segsync::live::Live::default(),
+        manager: segsync::daemon::Manager::default(),
         listener: None,
         reloads: tokio::sync::mpsc::channel(1).1,
         shutdown: tokio_util::sync::CancellationToken::new(),

@@ -314,6 +314,7 @@ async fn sockets_that_others_reach_need_a_token() {
         clock: bench.clock.clone(),
         events: segsync::events::Events::default(),
         live: segsync::live::Live::default(),
+        manager: segsync::daemon::Manager::default(),
         listener,
         reloads: tokio::sync::mpsc::channel(1).1,
         shutdown: CancellationToken::new(),

@@ -312,3 +312,15 @@ async fn only_what_is_declared_is_tracked() {
     assert_eq!(keys(&declare(vec![]).await), [""; 0]);
     assert_eq!(world.number("SELECT count(*) FROM segments"), 3, "nothing is forgotten");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beat_is_a_commit_like_any_other() {
+    let world = World::new();
+    let (store, _) = tracking(&world, &["a"]).await;
+    let now = world.now();
+    let later = segsync::clock::Now { wall: UnixMs(now.wall.0 + 7), ..now };
+    store.beat(later).await.expect("written");
+    assert_eq!(world.number("SELECT wall_ms FROM clock"), later.wall.0);
+    store.close().await.expect("closed");
+    assert!(store.beat(later).await.is_err());
+}

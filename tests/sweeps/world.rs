@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 use segsync::clock::Clock;
 use segsync::config;
-use segsync::daemon::{self, Pass, Prepared, Wiring};
+use segsync::daemon::{self, Manager, Pass, Prepared, Wiring};
 use segsync::events::Events;
 use segsync::live::Live;
 use segsync::provider;
@@ -200,6 +200,7 @@ impl World {
             clock: Clock::system(),
             events: Events::default(),
             live: Live::default(),
+            manager: Manager::default(),
             listener: None,
             reloads,
             shutdown: shutdown.clone(),

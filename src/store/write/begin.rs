@@ -18,10 +18,18 @@ use crate::store::{Look, resolve, upgrade};
 const BUSY: Duration = Duration::from_secs(5);
 
 /// How long leaving waits for readers, to empty the write-ahead log.
-const BUSY_ON_LEAVING: Duration = Duration::from_secs(1);
+const BUSY_ON_LEAVING: Duration = Duration::from_millis(500);
+
+/// Steps of SQLite's machine after which an upgrade looks whether it is to go on: some milliseconds.
+const STEPS_PER_LOOK: i32 = 100_000;
 
 /// The file at `path`, ready for jobs.
-pub(super) fn open(path: &Path, clock: &Clock, timeout: Duration) -> Result<(Arc<Path>, Connection, Lock), OpenError> {
+pub(super) fn open(
+    path: &Path,
+    clock: &Clock,
+    timeout: Duration,
+    mut goes_on: impl FnMut() -> bool + Send + 'static,
+) -> Result<(Arc<Path>, Connection, Lock), OpenError> {
     let path = resolve(path)?;
     Look::at(&path)?.refuse_newer(&path)?;
     let lock = Lock::take(&path)?;
@@ -33,7 +41,9 @@ pub(super) fn open(path: &Path, clock: &Clock, timeout: Duration) -> Result<(Arc
     connection.busy_timeout(BUSY).map_err(sql)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(sql)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
+    connection.progress_handler(STEPS_PER_LOOK, Some(move || !goes_on())).map_err(sql)?;
     upgrade(&mut connection).map_err(|error| migration(&path, error))?;
+    connection.progress_handler(0, None::<fn() -> bool>).map_err(sql)?;
     // Only now, so that the header of a file in WAL mode always holds the application id.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(sql)?;
     keep_small(&connection).map_err(sql)?;

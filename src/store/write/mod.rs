@@ -20,7 +20,7 @@ pub use version::{NewVersion, StoredDocument};
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +65,30 @@ impl Store {
     /// earlier process left open: as if each had ended without an answer at its `timeout` (the longest configured), or
     /// now where that is later. Blocks.
     pub fn open(path: impl AsRef<Path>, clock: &Clock, timeout: Duration) -> Result<Self, OpenError> {
-        let (path, connection, lock) = begin::open(path.as_ref(), clock, timeout)?;
+        Self::open_watched(path, clock, timeout, || true)
+    }
+
+    /// The same for a caller that waits for it: `goes_on` is called while an upgrade of the file makes progress, and ends
+    /// it by saying no; the file is as it was then.
+    pub async fn open_in_background(
+        path: impl Into<PathBuf>,
+        clock: &Clock,
+        timeout: Duration,
+        goes_on: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let (path, clock) = (path.into(), clock.clone());
+        let named: Arc<Path> = path.as_path().into();
+        let opened = spawn_blocking(move || Self::open_watched(path, &clock, timeout, goes_on)).await;
+        opened.unwrap_or_else(|_| Err(Error::closed(&named).into()))
+    }
+
+    fn open_watched(
+        path: impl AsRef<Path>,
+        clock: &Clock,
+        timeout: Duration,
+        goes_on: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let (path, connection, lock) = begin::open(path.as_ref(), clock, timeout, goes_on)?;
         let writer = Mutex::new(Some((connection, lock)));
         let (clock, metrics) = (clock.clone(), OnceLock::new());
         Ok(Self(Arc::new(Shared { path, clock, metrics, jobs: Mutex::default(), writer })))
@@ -79,6 +102,11 @@ impl Store {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// Commits a write that changes nothing but the time of the last one: whether the disk still takes any.
+    pub async fn beat(&self, now: Now) -> Result<(), Error> {
+        self.run(move |connection| Ok(tick(connection, now).map(|_| ())?)).await
     }
 
     /// Finishes what is queued, moves the write-ahead log into the database and lets go of the file, which stays

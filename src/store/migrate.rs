@@ -18,6 +18,7 @@ pub struct Step {
 pub const STEPS: &[Step] = &[
     Step { name: "0001_history.sql", sql: include_str!("../../migrations/0001_history.sql") },
     Step { name: "0002_log.sql", sql: include_str!("../../migrations/0002_log.sql") },
+    Step { name: "0003_views.sql", sql: include_str!("../../migrations/0003_views.sql") },
 ];
 
 /// The `user_version` of an up-to-date file.

@@ -43,6 +43,12 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     view change_log: observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by, summary
     view freshness: source, segment, state, checked_at, age_seconds, failures, last_error
     view poll_health: source, hour, outcome, polls, mean_ms, max_ms
+    view statsig_segments: source, segment, name, type, is_enabled, id_type, description, count, tags, target_apps, holdout_ids, team, team_id, revision, created_at, creator_id, creator_name, creator_email, modified_at, modifier_id, modifier_name, modifier_email, rule_count
+    view statsig_rules: source, segment, position, id, base_id, name, pass_percentage, environments, return_value, condition_count
+    view statsig_conditions: source, segment, rule_position, rule_id, rule_name, position, type, operator, field, custom_id, target_value
+    view octave_segments: source, segment, name, internal_name, description, active, unrecognized, rejected, created_at, updated_at, deleted_at, archived_at, user_id, user_name, workspace_id, data
+    view octave_questions: source, segment, position, question, rationale, fit_type, weight, archived_at
+    view segment_fields: source, segment, field, path, type, value
     ");
     assert_eq!(world.number("PRAGMA application_id"), 0x5345_4753);
     assert_eq!(world.number("PRAGMA user_version"), latest_version());

@@ -1,46 +1,120 @@
-//! moka in front of the store: the last version of each segment, weighed in bytes.
+//! moka in front of the store: each segment with its last version, weighed in bytes.
 //!
 //! Filled by reads and by commits, never ahead of the file: [`Cache::put`] is called after the commit. What was evicted
-//! is read again.
+//! is read again. Reads and commits of one segment take turns, so that a read that began before a commit cannot undo it.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use moka::future::Cache as Moka;
+use moka::ops::compute::{CompResult, Op};
 
-use crate::store::{Error, Latest, SegmentId, Store};
+use crate::metrics::Metrics;
+use crate::model::SegmentKey;
+use crate::store::{Error, Readers, SegmentNow};
 
-/// What the cache may hold, in bytes.
-const CAPACITY: u64 = 64 * 1024 * 1024;
-
-/// What an entry weighs besides its document, in bytes: rounded up from the sizes of keys, counters and allocations.
-const OVERHEAD: usize = 256;
+/// What an entry weighs besides its document and its answer, in bytes: rounded up from the sizes of names, counters and
+/// allocations.
+const OVERHEAD: usize = 1024;
 
 /// The last versions. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Cache {
-    entries: Moka<SegmentId, Arc<Latest>>,
-    store: Store,
+    entries: Moka<SegmentKey, Arc<Cached>>,
+    readers: Readers,
+    metrics: Metrics,
+}
+
+/// A segment as the file knows it.
+#[derive(Debug)]
+pub struct Cached {
+    /// The segment and its latest version.
+    pub now: SegmentNow,
+    ready: OnceLock<Ready>,
+}
+
+/// An answer to be sent as it is.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Its body.
+    pub body: Bytes,
+    /// Its validator.
+    pub etag: Bytes,
+    /// When the latest version was first seen, as HTTP writes times; empty where there is none.
+    pub last_modified: Bytes,
+}
+
+impl Cached {
+    /// A segment as the file knows it.
+    pub fn new(now: SegmentNow) -> Arc<Self> {
+        Arc::new(Self { now, ready: OnceLock::new() })
+    }
+
+    /// The answer that is made of it, made once.
+    pub fn ready(&self, make: impl FnOnce(&SegmentNow) -> Ready) -> &Ready {
+        self.ready.get_or_init(|| make(&self.now))
+    }
+
+    /// The document is held twice: once as it is, once in the answer.
+    fn weight(&self) -> usize {
+        let document = self.now.latest.document.as_ref().map_or(0, |document| document.text.len());
+        OVERHEAD + 2 * document
+    }
 }
 
 impl Cache {
-    /// An empty cache in front of `store`.
-    pub fn new(store: Store) -> Self {
-        let weight = |_: &SegmentId, latest: &Arc<Latest>| u32::try_from(weight(latest)).unwrap_or(u32::MAX);
-        Self { entries: Moka::builder().max_capacity(CAPACITY).weigher(weight).build(), store }
+    /// An empty cache in front of the file, for so many bytes.
+    pub fn new(readers: Readers, capacity: u64, metrics: Metrics) -> Self {
+        let weigher = |_: &SegmentKey, cached: &Arc<Cached>| u32::try_from(cached.weight()).unwrap_or(u32::MAX);
+        Self { entries: Moka::builder().max_capacity(capacity).weigher(weigher).build(), readers, metrics }
     }
 
-    /// What the file knows of a segment; concurrent readers share one read.
-    pub async fn latest(&self, segment: SegmentId) -> Result<Arc<Latest>, Error> {
-        let read = async { self.store.latest(segment).await.map(Arc::new) };
-        self.entries.try_get_with(segment, read).await.map_err(|shared| Error::clone(&shared))
+    /// What the file knows of a segment, or `None` where it does not know it; concurrent readers share one read.
+    pub async fn get(&self, key: &SegmentKey) -> Result<Option<Arc<Cached>>, Error> {
+        if let Some(cached) = self.entries.get(key).await {
+            self.metrics.looked_up(true);
+            return Ok(Some(cached));
+        }
+        self.metrics.looked_up(false);
+        let load = async |cached: Option<moka::Entry<SegmentKey, Arc<Cached>>>| {
+            // Somebody else may have read it, or written it, while this waited for its turn.
+            if cached.is_some() {
+                return Ok(Op::Nop);
+            }
+            Ok(self.readers.now(key).await?.map_or(Op::Nop, |now| Op::Put(Cached::new(now))))
+        };
+        Ok(match self.entries.entry_by_ref(key).and_try_compute_with(load).await? {
+            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) | CompResult::Unchanged(entry) => {
+                Some(entry.into_value())
+            }
+            CompResult::StillNone(_) | CompResult::Removed(_) => None,
+        })
     }
 
-    /// Replaces what is known of a segment after a commit.
-    pub async fn put(&self, segment: SegmentId, latest: Arc<Latest>) {
-        self.entries.insert(segment, latest).await;
+    /// Takes over what a commit has made of a segment.
+    pub async fn put(&self, now: SegmentNow) {
+        let key = now.key.clone();
+        let newer = async move |cached: Option<moka::Entry<SegmentKey, Arc<Cached>>>| {
+            let is_known = cached.is_some_and(|cached| cached.value().now.latest.seq > now.latest.seq);
+            if is_known { Op::Nop } else { Op::Put(Cached::new(now)) }
+        };
+        self.entries.entry(key).and_compute_with(newer).await;
+    }
+
+    /// Does now what is put off: evictions and their counts.
+    pub async fn settle(&self) {
+        self.entries.run_pending_tasks().await;
+    }
+
+    /// How many bytes it holds, and how many segments; both may lag a moment behind.
+    pub fn size(&self) -> (u64, u64) {
+        (self.entries.weighted_size(), self.entries.entry_count())
     }
 }
 
-fn weight(latest: &Latest) -> usize {
-    OVERHEAD + latest.document.as_ref().map_or(0, |document| document.text.len())
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("readers", &self.readers).finish_non_exhaustive()
+    }
 }

@@ -16,11 +16,16 @@ pub struct Events(broadcast::Sender<Arc<VersionEntry>>);
 
 impl Default for Events {
     fn default() -> Self {
-        Self(broadcast::Sender::new(BACKLOG))
+        Self::holding(BACKLOG)
     }
 }
 
 impl Events {
+    /// Remembers so many versions for listeners that lag behind.
+    pub fn holding(versions: usize) -> Self {
+        Self(broadcast::Sender::new(versions))
+    }
+
     /// Announces a version that has been committed.
     pub fn announce(&self, committed: Arc<VersionEntry>) {
         // An error only says that nobody listens.

@@ -26,7 +26,7 @@ use crate::model::{self, Fetch, Limit, LogFormat, LogLevel, ProviderEntry, Sourc
 pub use key::{KeyError, KeyRef};
 pub use problem::{Problem, Problems};
 pub use section::{PLACES, Place};
-pub use value::show_duration;
+pub use value::{read_duration, show_duration};
 
 // What the rooms in this folder share; they do not import one another.
 use key::{KEY_FORMS, key_ref};

@@ -34,6 +34,14 @@ pub(super) fn quote(text: &str) -> String {
 
 /// A positive duration in whole milliseconds, as the database keeps time.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    match read_duration(text) {
+        Ok(Duration::ZERO) => Err(format!("{} is zero; expected {DURATION}", quote(text))),
+        other => other,
+    }
+}
+
+/// A duration in whole milliseconds as people write it, at most 100 years; the error says what is expected.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
     let wrong = |what| format!("{} {what}; expected {DURATION}", quote(text));
     // humantime panics where a sum meets the end of u64: so much cannot be written in these bounds.
     let compact: String = text.split_whitespace().collect();
@@ -42,7 +50,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
     match humantime::parse_duration(text) {
         Err(_) => Err(wrong("is not a duration")),
-        Ok(Duration::ZERO) => Err(wrong("is zero")),
         Ok(duration) if duration > LONGEST => Err(wrong("is too long")),
         Ok(duration) if duration.subsec_nanos() % 1_000_000 != 0 => Err(wrong("is finer than a millisecond")),
         Ok(duration) => Ok(duration),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,8 +14,9 @@ use super::pulse::Pulse;
 use super::report;
 use crate::budget::{Budget, Capacity, Permit};
 use crate::clock::Clock;
+use crate::http::Told;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
-use crate::poll::{Get, Leave, Poller, Roster, Source, Sweep};
+use crate::poll::{Get, Leave, Polled, Poller, Roster, Source, Sweep};
 use crate::schedule::{Ended, Next, Schedule, Work};
 
 /// What an account works on.
@@ -39,6 +40,8 @@ pub(super) struct Worker {
     pub(super) source: Source,
     /// Requests that it may have in flight.
     pub(super) concurrency: usize,
+    /// The longest that one request may take.
+    pub(super) timeout: Duration,
     /// The interval of segments without one of their own.
     pub(super) every: Duration,
     /// Whether segments that its list has are tracked by themselves.
@@ -57,6 +60,10 @@ pub(super) struct Desk {
     pub(super) missed: HashSet<SegmentKey>,
     /// Those of them whose list was complete.
     pub(super) unlisted: HashSet<SegmentKey>,
+    /// Segments that somebody waits for.
+    pub(super) asks: HashMap<SegmentKey, watch::Sender<Option<Told>>>,
+    /// Those of them that are polled for this once only.
+    pub(super) once: HashSet<SegmentKey>,
 }
 
 impl Desk {
@@ -67,6 +74,8 @@ impl Desk {
             sweeps: HashMap::new(),
             missed: HashSet::new(),
             unlisted: HashSet::new(),
+            asks: HashMap::new(),
+            once: HashSet::new(),
         }
     }
 }
@@ -179,7 +188,7 @@ impl Account {
         drop(desk);
         let (account, give_up) = (Arc::clone(self), crew.give_up.clone());
         crew.tasks.spawn(async move {
-            let flight = Flight { account: &account, work: &work, landed: false };
+            let flight = Flight { account: &account, work: &work, landed: false, told: None };
             account.poll(flight, kind, Leave { permit, give_up: &give_up }).await;
         });
     }
@@ -193,7 +202,7 @@ impl Account {
         }
     }
 
-    async fn get(&self, worker: &Worker, key: &SegmentKey, flight: Flight<'_>, kind: PollKind, leave: Leave<'_>) {
+    async fn get(&self, worker: &Worker, key: &SegmentKey, mut flight: Flight<'_>, kind: PollKind, leave: Leave<'_>) {
         let Some(segment) = self.roster.get(&key.source, &key.id) else { return };
         let work = flight.work;
         let is_unlisted = self.desk().unlisted.contains(key);
@@ -205,8 +214,10 @@ impl Account {
                 report::works(&self.board, now);
                 self.board.answered(key, polled.outcome, now.mono);
                 let (ended, story) = (Ended::from(polled.outcome), self.board.polled(work, &polled, now));
+                flight.told = Some(told(&polled));
                 flight.land(ended);
                 report::polled(work, &polled, story);
+                self.has_been_asked(key);
                 if ended == Ended::Answered {
                     self.is_confirmed(key);
                 }
@@ -215,6 +226,7 @@ impl Account {
             Err(error) => {
                 flight.land(Ended::Failed);
                 report::store_failed(&self.board, work, &error, self.clock.now());
+                self.has_been_asked(key);
                 self.tell(work, Outcome::Failed, Some(&format!("failed to {error}")));
             }
         }
@@ -276,6 +288,8 @@ pub(super) struct Flight<'a> {
     account: &'a Account,
     pub(super) work: &'a Work,
     landed: bool,
+    /// How it ended, for those who wait for it.
+    told: Option<Told>,
 }
 
 impl Flight<'_> {
@@ -299,6 +313,12 @@ impl Flight<'_> {
             *in_flight = in_flight.saturating_sub(1);
         }
         desk.schedule.end(self.work, ended, now);
+        if let Work::Get(key) = self.work
+            && let Some(waiting) = desk.asks.remove(key)
+        {
+            // Without a word they learn that it was given up.
+            self.told.take().into_iter().for_each(|told| drop(waiting.send_replace(Some(told))));
+        }
         drop(desk);
         self.account.changed.notify_one();
     }
@@ -309,4 +329,16 @@ impl Drop for Flight<'_> {
         let now = self.account.now();
         self.end(Ended::Failed, now);
     }
+}
+
+/// What those are told who waited for a poll.
+fn told(polled: &Polled) -> Told {
+    if polled.outcome.is_answer() {
+        return Told::Answered;
+    }
+    let usual = match polled.outcome {
+        Outcome::Throttled => "the provider asked to wait",
+        _ => "the provider did not tell",
+    };
+    Told::Failed(polled.error.as_deref().unwrap_or(usual).into())
 }

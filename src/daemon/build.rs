@@ -95,6 +95,7 @@ impl Site<'_> {
             self.poller.metrics().expect(name);
             let worker = Worker {
                 source: Source::new(known, source.provider, source.transport, ignore),
+                timeout: source.config.timeout,
                 concurrency: usize::from(source.config.concurrency),
                 every: source.config.every,
                 all: matches!(source.config.segments, Segments::All { .. }),

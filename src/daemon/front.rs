@@ -8,8 +8,15 @@ use tracing::{error, info};
 use crate::config::Listen;
 use crate::http::{Api, Limits, Listener, serve};
 
+/// A bound socket on which nobody answers yet.
+#[derive(Debug)]
+pub(super) struct Door {
+    listen: Listen,
+    listener: Listener,
+}
+
 /// The listener, if there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Front(Option<Open>);
 
 #[derive(Debug)]
@@ -19,18 +26,29 @@ struct Open {
     tasks: TaskTracker,
 }
 
-impl Front {
-    /// Listens where the configuration says, or on the socket that was handed over.
-    pub(super) async fn open(listen: Option<&Listen>, given: Option<Listener>, api: &Api) -> Result<Self> {
-        let Some(listen) = listen else { return Ok(Self(None)) };
+impl Door {
+    /// Binds where the configuration says, or takes the socket that was handed over.
+    pub(super) async fn open(
+        listen: Option<&Listen>,
+        given: Option<Listener>,
+        asks_token: bool,
+    ) -> Result<Option<Self>> {
+        let Some(listen) = listen else { return Ok(None) };
         let listener = match given {
             Some(listener) => listener,
             None => Listener::bind(listen).await.with_context(|| format!("listen on {listen} for the HTTP API"))?,
         };
-        if !listener.is_private() && !api.asks_token() {
+        if !listener.is_private() && !asks_token {
             bail!("listen on {listener} for the HTTP API: other machines reach it, so [http] needs a token");
         }
-        Ok(Self(Some(Open::serve(listen, listener, api))))
+        Ok(Some(Self { listen: listen.clone(), listener }))
+    }
+}
+
+impl Front {
+    /// Answers at the door, if there is one.
+    pub(super) fn new(door: Option<Door>, api: &Api) -> Self {
+        Self(door.map(|door| Open::serve(door, api)))
     }
 
     /// Listens elsewhere, or not at all, from now on. Where that fails, it stays where it is.
@@ -38,8 +56,8 @@ impl Front {
         if self.0.as_ref().map(|open| &open.listen) == listen {
             return;
         }
-        match Self::open(listen, None, api).await {
-            Ok(other) => std::mem::replace(self, other).close().await,
+        match Door::open(listen, None, api.asks_token()).await {
+            Ok(door) => std::mem::replace(self, Self::new(door, api)).close().await,
             Err(failure) => error!("the HTTP API stays where it is: failed to {failure:#}"),
         }
     }
@@ -53,11 +71,11 @@ impl Front {
 }
 
 impl Open {
-    fn serve(listen: &Listen, listener: Listener, api: &Api) -> Self {
+    fn serve(Door { listen, listener }: Door, api: &Api) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         info!("the HTTP API listens on {listener}");
         tasks.spawn(serve(listener, api.clone(), Limits::default(), stop.clone()));
         tasks.close();
-        Self { listen: listen.clone(), stop, tasks }
+        Self { listen, stop, tasks }
     }
 }

@@ -131,6 +131,7 @@ impl Account {
     ) {
         // What was asked for once is asked for ever.
         desk.missed.retain(|key| key.source != *source);
+        desk.once.retain(|key| key.source != *source);
         let single = |key| Target::once(Work::Get(key), worker.every);
         if let Mode::Once(_) = self.mode {
             let open = self.roster.of(source, is_open);

@@ -3,6 +3,7 @@
 //! The only room that spawns tasks. Signals, the service manager and terminals belong to the verbs.
 
 mod account;
+mod asks;
 mod board;
 mod build;
 mod front;
@@ -16,7 +17,7 @@ mod report;
 mod stand;
 mod trouble;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,20 +28,23 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::budget::Usage;
+use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::config::{Config, Segments, Source as SourceConfig};
+use crate::config::{Config, Http, Segments, Source as SourceConfig};
 use crate::events::Events;
-use crate::http::{Api, Listener};
+use crate::http::{self, Api, Listener};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::{SegmentKey, SourceName, UnixMs};
 use crate::poll::Poller;
-use crate::store::{DeclareSource, Store};
+use crate::secret::KeyPrint;
+use crate::store::{DeclareSource, Readers, Store};
 
 use account::{Account, Crew, dispatch};
+use asks::Desk;
 use board::Board;
 use build::{Site, others};
-use front::Front;
+use front::{Door, Front};
 use log::{LOOK_EVERY, LogWatch};
 use prepare::longest_timeout;
 use stand::Watch;
@@ -92,11 +96,16 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     let running_since = clock.now().wall;
     let metrics = Metrics::new(running_since);
     store.measure(metrics.clone());
-    let poller = Poller::new(store.clone(), events, metrics.clone(), clock.clone());
-    let api = Api::new(prepared.api(), metrics, clock.clone());
-    let mut front = Front::open(prepared.listen(), listener, &api).await?;
+    let readers = Readers::new(store.path());
+    let cache = new_cache(&readers, &prepared, &metrics);
+    let mut poller = Poller::new(store.clone(), cache.clone(), events.clone(), metrics.clone(), clock.clone());
+    let door = Door::open(prepared.listen(), listener, prepared.token().is_some()).await?;
+    let served = Served::of(&prepared, cache);
     let mut engine = Engine::start(prepared, &poller, &store, &clock, Start::First).await?;
     live.running(engine.watch(&clock, running_since));
+    let wiring = http::Wiring { readers: readers.clone(), events, live: live.clone(), metrics, clock: clock.clone() };
+    let api = Api::new(wiring, engine.api(served));
+    let mut front = Front::new(door, &api);
     info!("keeping {} segments fresh", engine.segments());
     ready();
 
@@ -121,11 +130,15 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
                 if shutdown.is_cancelled() {
                     break;
                 }
-                api.set(prepared.api());
-                front.reload(prepared.listen(), &api).await;
+                // Anew, for what the configuration changes in the file does not pass through it.
+                let cache = new_cache(&readers, &prepared, poller.metrics());
+                poller = poller.with_cache(cache.clone());
+                let (listen, served) = (prepared.listen().cloned(), Served::of(&prepared, cache));
                 engine = Engine::start(prepared, &poller, &store, &clock, Start::Again(&before)).await?;
                 live.running(engine.watch(&clock, running_since));
                 at_work.send_replace(engine.accounts.clone());
+                api.set(engine.api(served));
+                front.reload(listen.as_ref(), &api).await;
                 info!("reloaded; keeping {} segments fresh", engine.segments());
                 manager.tell(Notice::Reloaded);
             }
@@ -192,7 +205,8 @@ pub async fn pass(
 ) -> Result<Pass> {
     let store = Store::open(&prepared.config.store.path, clock, longest_timeout(&prepared.config))?;
     let metrics = Metrics::new(clock.now().wall);
-    let poller = Poller::new(store.clone(), Events::default(), metrics, clock.clone());
+    let cache = new_cache(&Readers::new(store.path()), &prepared, &metrics);
+    let poller = Poller::new(store.clone(), cache, Events::default(), metrics, clock.clone());
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let once = Once { wanted: wanted.map(<[_]>::to_vec), endings: sender };
     let engine = Engine::start(prepared, &poller, &store, clock, Start::Once(&once)).await?;
@@ -239,6 +253,20 @@ enum Start<'a> {
     Once(&'a Once),
 }
 
+/// What the local API goes by, apart from the accounts.
+struct Served {
+    token: Option<KeyPrint>,
+    hosts: Vec<String>,
+    cache: Cache,
+    sources: HashMap<SourceName, http::Source>,
+}
+
+impl Served {
+    fn of(prepared: &Prepared, cache: Cache) -> Self {
+        Self { token: prepared.token(), hosts: prepared.hosts(), cache, sources: prepared.served() }
+    }
+}
+
 /// The accounts at work.
 struct Engine {
     accounts: Vec<Arc<Account>>,
@@ -274,6 +302,13 @@ impl Engine {
         Ok(Self { accounts, board, crew })
     }
 
+    /// What the local API goes by from now on.
+    fn api(&self, served: Served) -> http::Settings {
+        let Served { token, hosts, cache, sources } = served;
+        let desk = Box::new(Desk { accounts: self.accounts.clone(), stop: self.crew.stop.clone() });
+        http::Settings { token, hosts, cache, desk, sources }
+    }
+
     /// Lets the requests in flight end, for a while, and gives up the rest; at once where it has stopped.
     async fn stop(&self) {
         self.crew.stop.cancel();
@@ -282,6 +317,8 @@ impl Engine {
             self.crew.give_up.cancel();
             self.crew.tasks.wait().await;
         }
+        // Whoever still waits for a poll learns that there will be none.
+        self.accounts.iter().for_each(|account| account.desk().asks.clear());
     }
 
     /// Tells how the daemon stands while this engine works.
@@ -310,6 +347,12 @@ impl Engine {
             report::usage(&account.names(), &account.budget.usage(), stretch);
         }
     }
+}
+
+/// An empty cache of the configured size.
+fn new_cache(readers: &Readers, prepared: &Prepared, metrics: &Metrics) -> Cache {
+    let usual = Http::default().cache;
+    Cache::new(readers.clone(), prepared.config.http.as_ref().map_or(usual, |http| http.cache), metrics.clone())
 }
 
 /// What the configuration names, for the file.

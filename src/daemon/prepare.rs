@@ -1,5 +1,6 @@
 //! Everything that can be wrong before something runs: keys, certificates, sources that contradict each other.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -72,10 +73,21 @@ impl Prepared {
         self.config.http.as_ref().map(|http| &http.listen)
     }
 
-    /// What the local API goes by.
-    pub(super) fn api(&self) -> http::Settings {
-        let hosts = self.config.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default();
-        http::Settings { token: self.token, hosts }
+    /// What callers of the local API must send, if anything.
+    pub(super) fn token(&self) -> Option<KeyPrint> {
+        self.token
+    }
+
+    /// Further names that the local API goes by.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        self.config.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default()
+    }
+
+    /// The sources as the local API knows them.
+    pub(super) fn served(&self) -> HashMap<SourceName, http::Source> {
+        let sources = self.accounts.iter().flat_map(|account| &account.sources);
+        let served = |source: &PreparedSource| http::Source { provider: source.provider, key: source.print };
+        sources.map(|source| (source.config.name.clone(), served(source))).collect()
     }
 
     /// The configuration it was made of.

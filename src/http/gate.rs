@@ -28,7 +28,7 @@ const BODY_BYTES: u64 = 64 * 1024;
 
 /// Lets a request through to its route, or answers it.
 pub(super) async fn gate(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let began = api.now();
+    let began = api.now().mono;
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut answer = match refusal(&request, &api) {
         Some(problem) => problem.into_response(),
@@ -36,7 +36,7 @@ pub(super) async fn gate(State(api): State<Api>, request: Request, next: Next) -
     };
     complete(answer.headers_mut());
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    api.metrics().served(route, answer.status().as_u16(), api.now() - began);
+    api.metrics().served(route, answer.status().as_u16(), api.now().mono - began);
     answer
 }
 
@@ -126,7 +126,9 @@ fn is_of_another_site(headers: &HeaderMap, host: &Authority) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::future::pending;
+    use std::path::Path;
 
     use axum::Router;
     use axum::body::Body;
@@ -136,16 +138,38 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
+    use crate::cache::Cache;
     use crate::clock::Clock;
-    use crate::http::Settings;
+    use crate::events::Events;
+    use crate::http::{Asking, Desk, Settings, Wiring};
+    use crate::live::Live;
     use crate::metrics::{Gauges, Metrics};
-    use crate::model::UnixMs;
+    use crate::model::{SegmentKey, UnixMs};
+    use crate::store::Readers;
+
+    /// No daemon.
+    struct Nobody;
+
+    impl Desk for Nobody {
+        fn ask(&self, _: &SegmentKey) -> Result<Asking, String> {
+            Err("nobody polls".to_owned())
+        }
+
+        fn waiting(&self) -> usize {
+            0
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_come_is_counted_as_late() {
         let metrics = Metrics::new(UnixMs(0));
-        let settings = Settings { token: None, hosts: Vec::new() };
-        let api = Api::new(settings, metrics.clone(), Clock::system());
+        let readers = Readers::new(Path::new("nowhere"));
+        let cache = Cache::new(readers.clone(), 1, metrics.clone());
+        let (desk, sources) = (Box::new(Nobody), HashMap::new());
+        let settings = Settings { token: None, hosts: Vec::new(), cache, desk, sources };
+        let (events, live) = (Events::default(), Live::default());
+        let wiring = Wiring { readers, events, live, metrics: metrics.clone(), clock: Clock::system() };
+        let api = Api::new(wiring, settings);
         let router = Router::new().route("/never/{id}", get(async || pending::<()>().await));
         let router = TowerToHyperService::new(router.layer(from_fn_with_state(api, gate)));
         let request = Request::get("http://localhost/never/42").body(Body::empty()).expect("a request");

@@ -12,7 +12,9 @@ use crate::secret::KeyPrint;
 
 /// Refuses callers without the token.
 pub(super) async fn token(State(api): State<Api>, request: Request, next: Next) -> Response {
-    match api.settings().token {
+    // By itself, or the settings would be held until the answer.
+    let expected = api.settings().token;
+    match expected {
         Some(token) if bearer(request.headers()) != Some(token) => {
             let detail = "send the configured token as `Authorization: Bearer …`";
             let mut answer = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();

@@ -50,7 +50,7 @@ impl Default for Limits {
         let half = open_files.map_or(usize::MAX, |most| usize::try_from(most / 2).unwrap_or(usize::MAX));
         Self {
             // At least half of the descriptors stay for the file and the providers.
-            connections: half.min(512),
+            connections: half.min(2048),
             head: Duration::from_secs(10),
             head_bytes: 32 * 1024,
             stalled: Duration::from_secs(30),
@@ -61,7 +61,7 @@ impl Default for Limits {
 
 /// Answers until `shutdown`, then lets the requests in flight end, for a while.
 pub async fn serve(listener: Listener, api: Api, limits: Limits, shutdown: CancellationToken) {
-    let router = TowerToHyperService::new(router(api.clone()));
+    let router = TowerToHyperService::new(router(Api { stop: shutdown.clone(), ..api.clone() }));
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {

@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Permit;
-use crate::cache::Cache;
+use crate::cache::{Cache, Cached};
 use crate::clock::{Clock, Now};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceName, SourceState};
 use crate::provider::Provider;
 use crate::store::{
-    Absence, BeginPoll, Error, FinishPoll, KnownSource, Latest, NewVersion, PollId, SegmentEnd, SegmentId, SourceId,
-    Store, VersionEntry,
+    Absence, BeginPoll, Error, FinishPoll, KnownSource, Latest, Moment, PollId, SegmentEnd, SegmentId, SegmentNow,
+    SourceId, Store, VersionEntry,
 };
 use crate::transport::{Answer, NoAnswer, Request, Transport};
 
@@ -96,9 +96,15 @@ pub struct Get<'a> {
 }
 
 impl Poller {
-    /// Polls into `store`.
-    pub fn new(store: Store, events: Events, metrics: Metrics, clock: Clock) -> Self {
-        Self { cache: Cache::new(store.clone()), store, events, metrics, clock }
+    /// Polls into `store`, with `cache` in front of the same file.
+    pub fn new(store: Store, cache: Cache, events: Events, metrics: Metrics, clock: Clock) -> Self {
+        Self { store, cache, events, metrics, clock }
+    }
+
+    /// The same with another cache.
+    #[must_use]
+    pub fn with_cache(self, cache: Cache) -> Self {
+        Self { cache, ..self }
     }
 
     /// Where polls are counted.
@@ -110,7 +116,8 @@ impl Poller {
     /// answer. Fails only where the store does; then the request was not sent, or its answer is lost and its row is
     /// closed at the next start.
     pub async fn get(&self, source: &Source, get: Get<'_>, leave: Leave<'_>) -> Result<Option<Polled>, Error> {
-        let mut latest = self.cache.latest(get.segment).await?;
+        let mut known = self.known(get.key, get.segment).await?;
+        let latest = &known.now.latest;
         // After a delete a validator could turn the way back into "not modified".
         let validator = latest.etag.clone().filter(|_| latest.state == SegmentState::Present);
         let mut request = source.provider.get(&get.key.id);
@@ -122,27 +129,26 @@ impl Poller {
         };
 
         let _turn = source.overlap.single().await;
-        let seq = latest.seq;
-        latest = self.cache.latest(get.segment).await?;
-        let is_overtaken = latest.seq != seq;
+        let seq = known.now.latest.seq;
+        known = self.known(get.key, get.segment).await?;
+        let is_overtaken = known.now.latest.seq != seq;
         let wanted = Wanted { id: &get.key.id, validator: validator.as_deref(), is_unlisted: get.is_unlisted };
         let mut tries = 1;
         loop {
-            let verdict = judge(&answer, source.asked(), wanted, &latest);
+            let verdict = judge(&answer, source.asked(), wanted, &known.now.latest);
             let verdict = if is_overtaken { verdict.yielding() } else { verdict };
             let Verdict { outcome, error, usage, etag, version } = verdict;
-            let next = after(&latest, version.as_ref(), etag.as_deref(), outcome);
-            let segments = vec![SegmentEnd { id: get.segment, outcome, etag, version }];
+            let end = SegmentEnd { id: get.segment, outcome, etag, version };
+            let segments = vec![end.clone()];
             let ended = Ended { poll, now, outcome, error, usage };
             match self.finish(source, &answer, ended, segments, None).await {
                 Ok(polled) => {
                     source.overlap.note(&polled, get.segment);
-                    if next != *latest {
-                        self.cache.put(get.segment, Arc::new(next)).await;
-                    }
+                    let made = polled.committed.first().map(|made| &**made);
+                    self.cache.put(after(&known.now, &end, made, now)).await;
                     return Ok(Some(polled));
                 }
-                Err(Error::Conflict { .. }) if tries < TRIES => latest = self.look_again(get.segment).await?,
+                Err(Error::Conflict { .. }) if tries < TRIES => known = self.look_again(get.segment).await?,
                 Err(error) => return Err(error),
             }
             tries += 1;
@@ -184,10 +190,18 @@ impl Poller {
     }
 
     /// What the file knows of a segment, past the cache: a commit whose caller was given up never reached that.
-    async fn look_again(&self, segment: SegmentId) -> Result<Arc<Latest>, Error> {
-        let latest = Arc::new(self.store.latest(segment).await?);
-        self.cache.put(segment, Arc::clone(&latest)).await;
-        Ok(latest)
+    async fn look_again(&self, segment: SegmentId) -> Result<Arc<Cached>, Error> {
+        let now = self.store.now(segment).await?;
+        self.cache.put(now.clone()).await;
+        Ok(Cached::new(now))
+    }
+
+    /// What the file knows of a segment.
+    async fn known(&self, key: &SegmentKey, segment: SegmentId) -> Result<Arc<Cached>, Error> {
+        match self.cache.get(key).await? {
+            Some(cached) => Ok(cached),
+            None => self.look_again(segment).await,
+        }
     }
 
     /// Commits the end of a poll and announces what it brought.
@@ -262,19 +276,24 @@ struct Ended {
     usage: Option<f64>,
 }
 
-/// What the file knows of a segment after a poll is finished.
-fn after(latest: &Latest, version: Option<&NewVersion>, etag: Option<&str>, outcome: Outcome) -> Latest {
-    let (etag, not_found) = (etag.map(str::to_owned), outcome == Outcome::NotFound);
-    match version {
-        None => Latest { etag, not_found, ..latest.clone() },
-        Some(version) => Latest {
-            seq: version.base + 1,
-            state: if version.op == Op::Delete { SegmentState::Deleted } else { SegmentState::Present },
-            document: version.document.clone(),
-            revision: version.revision,
-            etag,
-            not_found,
-        },
+/// What the file knows of a segment after a poll is finished at `now` that made that version, if any.
+fn after(known: &SegmentNow, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) -> SegmentNow {
+    let (etag, not_found) = (end.etag.clone(), end.outcome == Outcome::NotFound);
+    let answered = end.outcome.is_answer().then_some(Moment { wall: now.wall, boot_ms: Some(now.boot_ms) });
+    let checked = answered.or(known.checked);
+    let Some(made) = made else {
+        return SegmentNow { latest: Latest { etag, not_found, ..known.latest.clone() }, checked, ..known.clone() };
+    };
+    let state = if made.op == Op::Delete { SegmentState::Deleted } else { SegmentState::Present };
+    let document = end.version.as_ref().and_then(|version| version.document.clone());
+    SegmentNow {
+        latest: Latest { seq: made.seq, state, document, revision: made.revision, etag, not_found },
+        observed_at: Some(made.observed_at),
+        changed_after: made.changed_after,
+        modified_at: made.modified_at,
+        modified_by: made.modified_by.clone(),
+        checked,
+        ..known.clone()
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::judge::{Asked, Refusal, compare, judge_page};
 use super::overlap::PageFlight;
 use super::{Asking, Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES, after};
+use crate::cache::Cached;
+use crate::clock::Now;
 use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
 use crate::poll::Polled;
 use crate::provider::{Found, Listed};
-use crate::store::{Absence, BeginPoll, Error, Latest, SegmentEnd, SegmentId};
+use crate::store::{Absence, BeginPoll, Error, SegmentEnd, SegmentId};
 
 /// Whose list is walked through, and for which segments.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,7 @@ struct Item {
     key: SegmentKey,
     id: SegmentId,
     found: Found,
-    latest: Arc<Latest>,
+    known: Arc<Cached>,
     /// A single request has made a version of it since the page was asked for.
     is_overtaken: bool,
 }
@@ -86,7 +88,7 @@ impl Poller {
         let mut items = self.items(source, walk, listed, &flight).await?;
         let gone = if step == Step::Complete { self.still_gone(walk, sweep).await? } else { Vec::new() };
         let since = sweep.began().map_or(now.wall, |began| began.wall.min(now.wall));
-        let absence = Absence { segments: gone.iter().map(|(_, id)| *id).collect(), since };
+        let absence = Absence { segments: gone.iter().map(|known| known.now.id).collect(), since };
         let mut tries = 1;
         loop {
             let ends: Vec<SegmentEnd> = items.iter().map(|item| item.end(source.asked())).collect();
@@ -95,13 +97,18 @@ impl Poller {
             let ended = Ended { poll, now, outcome, error: None, usage };
             match self.finish(source, &answer, ended, ends.clone(), Some(absence.clone())).await {
                 Ok(polled) => {
-                    let mut covered = self.remember(&items, &ends).await;
-                    covered.extend(gone.into_iter().map(|(key, _)| Covered { key, outcome: Outcome::NotFound }));
+                    let mut covered = self.remember(&items, &ends, &polled, now).await;
+                    for known in gone {
+                        let (outcome, etag) = (Outcome::NotFound, known.now.latest.etag.clone());
+                        let end = SegmentEnd { id: known.now.id, outcome, etag, version: None };
+                        self.cache.put(after(&known.now, &end, None, now)).await;
+                        covered.push(Covered { key: known.now.key.clone(), outcome });
+                    }
                     return Ok(Some(Swept { polled, covered, step: Some(step) }));
                 }
                 Err(Error::Conflict { .. }) if tries < TRIES => {
                     for item in &mut items {
-                        item.latest = self.look_again(item.id).await?;
+                        item.known = self.look_again(item.id).await?;
                     }
                 }
                 Err(error) => return Err(error),
@@ -133,21 +140,21 @@ impl Poller {
         for found in listed.segments {
             let Some(id) = roster.get(name, &found.id).filter(|id| seen.insert(*id)) else { continue };
             let key = SegmentKey::new(name.clone(), found.id.as_str());
-            let latest = self.cache.latest(id).await?;
-            items.push(Item { key, id, found, latest, is_overtaken: flight.is_overtaken(id) });
+            let known = self.known(&key, id).await?;
+            items.push(Item { key, id, found, known, is_overtaken: flight.is_overtaken(id) });
         }
         Ok(items)
     }
 
     /// Segments that were not there before, and that the whole list lacks: they still are not. One that was never seen at
     /// all is asked for by itself first, for a list may not have everything.
-    async fn still_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<(SegmentKey, SegmentId)>, Error> {
+    async fn still_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<Arc<Cached>>, Error> {
         let mut gone = Vec::new();
         for (key, id) in walk.roster.of(walk.name, |id| !sweep.seen().contains(id)) {
-            let latest = self.cache.latest(id).await?;
-            match latest.state {
-                SegmentState::Deleted => gone.push((key, id)),
-                SegmentState::Pending if latest.not_found => gone.push((key, id)),
+            let known = self.known(&key, id).await?;
+            match known.now.latest.state {
+                SegmentState::Deleted => gone.push(known),
+                SegmentState::Pending if known.now.latest.not_found => gone.push(known),
                 SegmentState::Pending | SegmentState::Present => (),
             }
         }
@@ -155,13 +162,13 @@ impl Poller {
     }
 
     /// Moves the cache after the commit.
-    async fn remember(&self, items: &[Item], ends: &[SegmentEnd]) -> Vec<Covered> {
+    async fn remember(&self, items: &[Item], ends: &[SegmentEnd], polled: &Polled, now: Now) -> Vec<Covered> {
         let mut covered = Vec::with_capacity(items.len());
+        // In the order of the ends that made them.
+        let mut committed = polled.committed.iter();
         for (item, end) in items.iter().zip(ends) {
-            let next = after(&item.latest, end.version.as_ref(), end.etag.as_deref(), end.outcome);
-            if next != *item.latest {
-                self.cache.put(item.id, Arc::new(next)).await;
-            }
+            let made = end.version.as_ref().and_then(|_| committed.next());
+            self.cache.put(after(&item.known.now, end, made.map(|made| &**made), now)).await;
             covered.push(Covered { key: item.key.clone(), outcome: end.outcome });
         }
         covered
@@ -171,13 +178,13 @@ impl Poller {
 impl Item {
     /// What the page means for it.
     fn end(&self, asked: Asked<'_>) -> SegmentEnd {
-        let (outcome, version) = compare(self.found.clone(), asked, &self.latest);
+        let (outcome, version) = compare(self.found.clone(), asked, &self.known.now.latest);
         if self.is_overtaken && version.is_some() {
             // The next poll tells which of the two is newer.
             return SegmentEnd { id: self.id, outcome: Outcome::Unchanged, etag: None, version: None };
         }
         // A list has no validator for one of its segments, and one of an older document would be wrong.
-        let etag = self.latest.etag.clone().filter(|_| version.is_none());
+        let etag = self.known.now.latest.etag.clone().filter(|_| version.is_none());
         SegmentEnd { id: self.id, outcome, etag, version }
     }
 }

@@ -6,6 +6,7 @@
 mod octave;
 mod statsig;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -39,6 +40,44 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// What a document says about itself.
     fn about(&self, document: &Value) -> About;
+
+    /// The header in which its clients send their key.
+    fn key_header(&self) -> &'static str;
+
+    /// What a client asks for that reads this path (its segments, decoded) of the vendor's API; `None` for what has
+    /// nothing to do with segments.
+    fn call(&self, path: &[Cow<'_, str>], query: &[(Cow<'_, str>, Cow<'_, str>)]) -> Option<Call>;
+
+    /// The vendor's answer to [`Call::Get`] with this document.
+    fn one(&self, document: &str, stamp: &Stamp) -> String;
+
+    /// The vendor's answer to [`Call::List`] with these documents, of `total`.
+    fn page(&self, documents: &[&str], page: Page, total: usize, stamp: &Stamp) -> String;
+
+    /// The vendor's answer to what it refuses.
+    fn refusal(&self, status: u16, why: &str, stamp: &Stamp) -> String;
+}
+
+/// What a client of the vendor's own API asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// The segment with this id.
+    Get(String),
+    /// A page of the list.
+    List(Page),
+    /// What makes no sense to the vendor, and why.
+    Bad(&'static str),
+}
+
+/// What an answer in the vendor's shape may bear besides its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Where the vendor's API is served, without a scheme.
+    pub base: String,
+    /// When the answer is made.
+    pub at: UnixMs,
+    /// A number that no other answer is likely to bear.
+    pub number: u64,
 }
 
 /// A segment in an answer.
@@ -100,6 +139,19 @@ pub fn catalogue() -> Vec<ProviderEntry> {
 /// The provider of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
     ALL.iter().copied().find(|provider| provider.entry().name == name)
+}
+
+/// A query parameter's value.
+fn parameter<'a>(query: &'a [(Cow<'_, str>, Cow<'_, str>)], name: &str) -> Option<&'a str> {
+    query.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
+}
+
+/// A query parameter that is a number of at least `least`, or the usual one where it is not there.
+fn number(query: &[(Cow<'_, str>, Cow<'_, str>)], name: &str, least: usize, usual: usize) -> Option<usize> {
+    match parameter(query, name) {
+        None => Some(usual),
+        Some(text) => text.parse().ok().filter(|number| *number >= least),
+    }
 }
 
 /// A member that is a non-empty string.

@@ -1,8 +1,10 @@
 //! Statsig's Console API, version 20240601 (its published OpenAPI document; see also `PROVIDERS.md`).
 
-use serde_json::Value;
+use std::borrow::Cow;
 
-use super::{Found, Listed, Page, Provider, count, text, time, whole};
+use serde_json::{Value, json};
+
+use super::{Call, Found, Listed, Page, Provider, Stamp, count, number, text, time, whole};
 use crate::document::{Keyed, Shape};
 use crate::model::{About, ProviderEntry};
 use crate::transport::Request;
@@ -30,7 +32,7 @@ impl Provider for Statsig {
     }
 
     fn get(&self, id: &str) -> Request {
-        request(&["console", "v1", "segments", id], Vec::new())
+        request(&[&SEGMENTS[..], &[id]].concat(), Vec::new())
     }
 
     fn found(&self, mut body: Value) -> Result<Found, &'static str> {
@@ -42,7 +44,7 @@ impl Provider for Statsig {
 
     fn list(&self, page: Page) -> Request {
         let query = vec![("limit", page.size.to_string()), ("page", (page.number + 1).to_string())];
-        request(&["console", "v1", "segments"], query)
+        request(&SEGMENTS, query)
     }
 
     fn listed(&self, mut body: Value) -> Result<Listed, &'static str> {
@@ -63,13 +65,58 @@ impl Provider for Statsig {
             deleted: false,
         }
     }
+
+    fn key_header(&self) -> &'static str {
+        KEY_HEADER
+    }
+
+    fn call(&self, path: &[Cow<'_, str>], query: &[(Cow<'_, str>, Cow<'_, str>)]) -> Option<Call> {
+        let rest = path.strip_prefix(&SEGMENTS.map(Cow::Borrowed))?;
+        match rest {
+            [id] if !id.is_empty() => Some(Call::Get(id.to_string())),
+            // An empty id turns the request for one into the list.
+            [] | [_] => Some(match (number(query, "limit", 1, USUAL), number(query, "page", 1, 1)) {
+                (Some(size), Some(page)) => {
+                    Call::List(Page { number: page - 1, offset: (page - 1).saturating_mul(size), size })
+                }
+                _ => Call::Bad("limit and page must be positive integers"),
+            }),
+            _ => None,
+        }
+    }
+
+    fn one(&self, document: &str, _: &Stamp) -> String {
+        format!(r#"{{"message":"Segment read successfully.","data":{document}}}"#)
+    }
+
+    fn page(&self, documents: &[&str], page: Page, total: usize, stamp: &Stamp) -> String {
+        let number = page.number + 1;
+        let link = |page: usize, limit: usize| format!("{}/console/v1/segments?page={page}&limit={limit}", stamp.base);
+        let has_next = page.offset.saturating_add(page.size) < total;
+        let pagination = json!({
+            "itemsPerPage": page.size, "pageNumber": number, "totalItems": total,
+            "nextPage": has_next.then(|| link(number + 1, page.size)),
+            "previousPage": (number > 1).then(|| link(number - 1, page.size)),
+        });
+        let data = documents.join(",");
+        format!(r#"{{"message":"Segments listed successfully.","data":[{data}],"pagination":{pagination}}}"#)
+    }
+
+    fn refusal(&self, status: u16, why: &str, _: &Stamp) -> String {
+        json!({ "status": status, "message": why }).to_string()
+    }
 }
+
+const KEY_HEADER: &str = "STATSIG-API-KEY";
+const SEGMENTS: [&str; 3] = ["console", "v1", "segments"];
+/// Segments of a page unless the client says how many.
+const USUAL: usize = 100;
 
 fn request(path: &[&str], query: Vec<(&'static str, String)>) -> Request {
     Request {
         path: path.iter().map(|segment| (*segment).to_owned()).collect(),
         query,
-        key_header: "STATSIG-API-KEY",
+        key_header: KEY_HEADER,
         // Optional today, announced to become required.
         headers: &[("STATSIG-API-VERSION", "20240601")],
         if_none_match: None,
@@ -103,6 +150,25 @@ mod tests {
         assert_eq!(page(json!({"data": data, "pagination": more})), Ok((2, 1, Some(true), Some(7))));
         assert_eq!(page(data.clone()), Ok((2, 1, None, None)));
         assert!(page(json!({"data": {"id": "a"}})).is_err());
+    }
+
+    #[test]
+    fn what_clients_ask_for_is_read() {
+        let call = |path: &str, query: &str| {
+            let path: Vec<Cow<'_, str>> = path.split('/').map(Cow::Borrowed).collect();
+            let query: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
+            Statsig.call(&path, &query)
+        };
+        assert_eq!(call("console/v1/segments/a b", "x=1"), Some(Call::Get("a b".to_owned())));
+        let page = |number, offset, size| Some(Call::List(Page { number, offset, size }));
+        assert_eq!(call("console/v1/segments", ""), page(0, 0, 100));
+        assert_eq!(call("console/v1/segments/", "limit=7&page=3"), page(2, 14, 7));
+        for bad in ["limit=0", "page=0", "limit=x"] {
+            assert!(matches!(call("console/v1/segments", bad), Some(Call::Bad(_))), "{bad}");
+        }
+        for other in ["", "console/v1/gates", "console/v1/segments/a/id_list", "console/v1"] {
+            assert_eq!(call(other, ""), None, "{other}");
+        }
     }
 
     #[test]

@@ -6,8 +6,10 @@
 
 mod age;
 mod chain;
+mod entry;
 mod error;
 mod file;
+mod latest;
 pub mod migrate;
 mod read;
 mod row;
@@ -18,13 +20,14 @@ pub use age::{Moment, time_since};
 pub use chain::{GENESIS, VersionFields, chain_link};
 pub use error::{Error, OpenError};
 pub use file::Holder;
+pub use latest::{Latest, SegmentNow};
 pub use read::{
-    At, Backup, BackupError, Finding, FreshnessRow, LogFilter, Pattern, Reader, Scope, SourceRow, Step, StoredVersion,
-    Tally, Verified,
+    At, Backup, BackupError, Finding, FreshnessRow, LogFilter, Pattern, Reader, Readers, Scope, SourceRow, Step,
+    StoredVersion, Tally, Verified,
 };
 pub use write::{
-    Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, Latest, NewVersion, Retired,
-    SegmentEnd, Store, StoredDocument,
+    Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, NewVersion, Retired, SegmentEnd,
+    Store, StoredDocument,
 };
 
 use error::Fault;

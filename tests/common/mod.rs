@@ -69,6 +69,8 @@ pub struct Written {
     pub poll: String,
     /// Lines of `[http]`; without any there is no local API.
     pub http: String,
+    /// The `fetch` of each `[[source]]`.
+    pub fetch: String,
     /// Lines of each `[[source]]`.
     pub source: String,
     /// Ids; a source without any is left out.
@@ -133,6 +135,7 @@ impl Bench {
         let written = Written {
             poll: "every = \"1h\"\ntimeout = \"60s\"".to_owned(),
             http: String::new(),
+            fetch: "each".to_owned(),
             source: "limits = []".to_owned(),
             statsig: vec![ID.to_owned()],
             octave: vec![ID.to_owned()],
@@ -174,9 +177,10 @@ impl Bench {
                 writeln!(
                     text,
                     "[[source]]\nname = {name:?}\nprovider = {name:?}\nbase_url = {base_url:?}\n\
-                     api_key = {{ file = {key:?} }}\nfetch = \"each\"\nsegments = {ids:?}\n{}",
+                     api_key = {{ file = {key:?} }}\nfetch = {fetch:?}\nsegments = {ids:?}\n{}",
                     self.written.source,
                     name = name(provider),
+                    fetch = self.written.fetch,
                 )
                 .unwrap();
             }

@@ -5,13 +5,14 @@ use segsync::model::Outcome;
 
 use crate::client::Caller;
 use crate::common::Bench;
+use crate::{served, until};
 
 const TOKEN: &str = "a-token-of-some-length";
 
 /// A bench with the API, and whatever further lines of `[http]`.
 async fn bench(lines: &str) -> Bench {
-    let mut bench = Bench::new().await;
-    bench.written.http = format!("listen = \"127.0.0.1:0\"\n{lines}");
+    let mut bench = served().await;
+    bench.written.http.push_str(&format!("\n{lines}"));
     bench
 }
 
@@ -107,11 +108,4 @@ async fn a_reload_moves_the_listener_and_changes_the_token() {
             until(async || there.ask(Method::GET, "/healthz", &[]).await.is_err()).await;
         })
         .await;
-}
-
-/// Waits until a look sees it.
-async fn until(look: impl AsyncFn() -> bool) {
-    while !look().await {
-        tokio::task::yield_now().await;
-    }
 }

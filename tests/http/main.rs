@@ -2,8 +2,29 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
+mod changes;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+mod described;
 mod listener;
+mod proxies;
 mod safety;
+mod segments;
+mod through;
+
+use common::Bench;
+
+/// A bench with the API.
+async fn served() -> Bench {
+    let mut bench = Bench::new().await;
+    bench.written.http = "listen = \"127.0.0.1:0\"".to_owned();
+    bench
+}
+
+/// Waits until a look sees it.
+async fn until(look: impl AsyncFn() -> bool) {
+    while !look().await {
+        tokio::task::yield_now().await;
+    }
+}

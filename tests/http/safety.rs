@@ -1,15 +1,20 @@
 //! What callers must not be able to do, whoever they are: ask through somebody's browser, hold the daemon up, or take
 //! its memory and descriptors.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
+use segsync::cache::Cache;
 use segsync::clock::Clock;
 use segsync::config::Listen;
-use segsync::http::{Api, Limits, Listener, Settings, serve};
+use segsync::events::Events;
+use segsync::http::{Api, Asking, Desk, Limits, Listener, Settings, Wiring, serve};
+use segsync::live::Live;
 use segsync::metrics::{Gauges, Metrics};
-use segsync::model::UnixMs;
+use segsync::model::{SegmentKey, UnixMs};
+use segsync::store::Readers;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
@@ -20,6 +25,28 @@ use crate::common::Bench;
 const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// Only a test that has failed waits so long.
 const GUARD: Duration = Duration::from_secs(60);
+
+/// No daemon.
+struct Nobody;
+
+impl Desk for Nobody {
+    fn ask(&self, _: &SegmentKey) -> Result<Asking, String> {
+        Err("nobody polls".to_owned())
+    }
+
+    fn waiting(&self) -> usize {
+        0
+    }
+}
+
+/// An API without a daemon or a file.
+fn api_of(metrics: &Metrics, hosts: Vec<String>) -> Api {
+    let readers = Readers::new(Path::new("nowhere"));
+    let cache = Cache::new(readers.clone(), 1, metrics.clone());
+    let settings = Settings { token: None, hosts, cache, desk: Box::new(Nobody), sources: HashMap::new() };
+    let (events, live, metrics) = (Events::default(), Live::default(), metrics.clone());
+    Api::new(Wiring { readers, events, live, metrics, clock: Clock::system() }, settings)
+}
 
 /// A server of its own, on loopback, with these limits.
 struct Server {
@@ -38,8 +65,7 @@ impl Server {
 
     fn of(listener: Listener, address: String, limits: Limits) -> Self {
         let (metrics, stop) = (Metrics::new(UnixMs(0)), CancellationToken::new());
-        let settings = Settings { token: None, hosts: vec!["segsync.example.org".to_owned()] };
-        let api = Api::new(settings, metrics.clone(), Clock::system());
+        let api = api_of(&metrics, vec!["segsync.example.org".to_owned()]);
         let ended = tokio::spawn(serve(listener, api, limits, stop.clone()));
         Self { address, metrics, stop, ended }
     }
@@ -312,8 +338,8 @@ async fn sockets_that_others_reach_need_a_token() {
     bench.written.http = "listen = \"systemd\"".to_owned();
     let wiring = |listener| segsync::daemon::Wiring {
         clock: bench.clock.clone(),
-        events: segsync::events::Events::default(),
-        live: segsync::live::Live::default(),
+        events: Events::default(),
+        live: Live::default(),
         manager: segsync::daemon::Manager::default(),
         listener,
         reloads: tokio::sync::mpsc::channel(1).1,

@@ -11,6 +11,7 @@
 
 mod access;
 mod clocks;
+mod copies;
 mod history;
 mod opening;
 mod world;

@@ -4,15 +4,18 @@
 //! to the file or its folder.
 
 mod backup;
+mod feed;
 mod history;
 mod log;
 mod pattern;
+mod pool;
 mod status;
 mod verify;
 
 pub use backup::{Backup, BackupError};
 pub use history::{At, LogFilter, Scope, StoredVersion};
 pub use pattern::Pattern;
+pub use pool::Readers;
 pub use status::{FreshnessRow, SourceRow, Tally};
 pub use verify::{Finding, Step, Verified};
 

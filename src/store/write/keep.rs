@@ -1,38 +1,28 @@
-//! What the daemon reads back of a segment, and the rows that it lets go.
+//! What the daemon reads back of a segment through the writer, and the rows that it lets go.
 //!
 //! Only old, finished polls are ever removed; the history is not touched here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::{Fault, Store, StoredDocument};
+use super::{Fault, Store};
 use crate::clock::Now;
-use crate::model::SegmentState;
-use crate::store::{Columns, Error, SegmentId};
-
-/// What a segment is, as far as it was ever seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Latest {
-    /// The latest version's number; 0 before the first.
-    pub seq: i64,
-    /// What the segment is since.
-    pub state: SegmentState,
-    /// That version's document; `None` before the first, and where a delete left none.
-    pub document: Option<StoredDocument>,
-    /// The provider's own revision number of that version.
-    pub revision: Option<i64>,
-    /// Validator for the next request.
-    pub etag: Option<String>,
-    /// Whether the last poll of it said 404.
-    pub not_found: bool,
-}
+use crate::store::{Error, Latest, SegmentId, SegmentNow};
 
 impl Store {
     /// What the file knows of a segment.
     pub async fn latest(&self, segment: SegmentId) -> Result<Latest, Error> {
-        self.run(move |connection| latest(connection, segment)).await
+        self.now(segment).await.map(|now| now.latest)
+    }
+
+    /// What the file knows of a segment, and what is told with it.
+    pub async fn now(&self, segment: SegmentId) -> Result<SegmentNow, Error> {
+        self.run(move |connection| {
+            let found = SegmentNow::of(connection, segment)?;
+            found.ok_or_else(|| Fault::Conflict(format!("there is no segment {}", segment.0)))
+        })
+        .await
     }
 
     /// Removes polls that are older than `keep`, looking at the `batch` oldest rows: call it again while it
@@ -41,32 +31,6 @@ impl Store {
     pub async fn prune(&self, now: Now, keep: Duration, batch: usize) -> Result<usize, Error> {
         self.run(move |connection| prune(connection, now, keep, batch)).await
     }
-}
-
-fn latest(connection: &Connection, segment: SegmentId) -> Result<Latest, Fault> {
-    let found = connection
-        .prepare_cached(
-            "SELECT s.version, s.state, s.etag, s.not_found, v.hash, v.revision, v.document
-             FROM segments AS s
-             LEFT JOIN versions AS v ON v.segment_id = s.id AND v.seq = s.version
-             WHERE s.id = ?1",
-        )?
-        .query_row([segment], |row| {
-            let document = match (row.get::<_, Option<Arc<str>>>("document")?, row.get("hash")?) {
-                (Some(text), Some(hash)) => Some(StoredDocument { text, hash }),
-                _ => None,
-            };
-            Ok(Latest {
-                seq: row.get("version")?,
-                state: row.word("state")?,
-                document,
-                revision: row.get("revision")?,
-                etag: row.get("etag")?,
-                not_found: row.get::<_, i64>("not_found")? > 0,
-            })
-        })
-        .optional()?;
-    found.ok_or_else(|| Fault::Conflict(format!("there is no segment {}", segment.0)))
 }
 
 fn prune(connection: &Connection, now: Now, keep: Duration, batch: usize) -> Result<usize, Fault> {

@@ -14,7 +14,6 @@ mod version;
 
 pub use declare::{DeclareSource, Declared, Known, KnownSource, Retired};
 pub use finish::{Absence, FinishPoll, SegmentEnd};
-pub use keep::Latest;
 pub use poll::BeginPoll;
 pub use version::{NewVersion, StoredDocument};
 

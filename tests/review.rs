@@ -260,3 +260,138 @@ async fn editors_are_found_by_name() {
     let text = file.run(&["log", "--oneline", "--field", "rules*passPercentage"]).well();
     assert!(text.contains("rules[beta testers].passPercentage: 10 → 20  by Bo"), "{text}");
 }
+
+#[tokio::test]
+async fn diff_compares_any_two_versions_rule_by_rule() {
+    let file = one_day().await;
+    let third = json!({
+        "id": "beta_users", "name": "Beta users", "type": "rule_based", "tags": ["core"], "version": 10,
+        "lastModifierName": "Cy", "lastModifiedTime": at("2026-02-01T09:00:00Z").0,
+        "rules": [
+            {"id": "r3", "name": "eu", "passPercentage": 1},
+            {"id": "r2", "name": "beta testers", "passPercentage": 30},
+            {"id": "r1", "name": "staff", "passPercentage": 100},
+        ],
+    });
+    file.sees("statsig", "web/beta_users", at("2026-02-01T09:30:00Z"), third).await;
+    let diff = |args: &[&str]| file.run(&[&["diff", "beta_users"], args].concat()).well();
+    insta::assert_snapshot!(diff(&["1..3"]), @r#"
+    web/beta_users  v1 → v3
+      2026-01-31T09:00:00.000Z → 2026-02-01T09:30:00.000Z · 2 versions by Bo, Cy, at least 4 revisions
+      lastModifiedTime: 1769788800000 → 1769936400000
+      lastModifierName: "Ana Lopez" → "Cy"
+    + rules[eu]: {"id":"r3","name":"eu","passPercentage":1}
+      rules[beta testers]
+          passPercentage: 10 → 30
+          unchanged: id, name
+    ~ rules[staff]: moved from 0 to 2
+      version: 6 → 10
+      unchanged: id, name, tags, type
+    "#);
+    insta::assert_snapshot!(diff(&["2"]), @r#"
+    web/beta_users  v1 → v2
+      2026-01-31T09:00:00.000Z → 2026-01-31T09:19:02.500Z · 1 version by Bo, at least 3 revisions
+    + description: "fintech companies of 50 to 5…s in Europe and North America"
+      lastModifiedTime: 1769788800000 → 1769851060000
+      lastModifierName: "Ana Lopez" → "Bo"
+    ~ rules[beta testers]: moved from 1 to 0
+          passPercentage: 10 → 20
+          unchanged: id, name
+    + tags[eu]: "eu"
+      version: 6 → 9
+      unchanged: id, name, rules[staff], tags[core], type
+    "#);
+    assert_eq!(diff(&["2"]), diff(&["1..2"]));
+    assert_eq!(diff(&[]), diff(&["2..3"]));
+    assert_eq!(diff(&["..3"]), diff(&["v2..v3"]));
+    assert_eq!(diff(&["2026-01-31T09:14:00Z..2026-02-01T09:30:00Z"]), diff(&["1.."]), "the versions that held then");
+    assert_eq!(diff(&["2026-01-31T09:14:00Z"]), diff(&["1.."]));
+    assert!(
+        diff(&["3..1"]).contains("beta testers].passPercentage: 30 → 10")
+            || diff(&["3..1"]).contains("passPercentage: 30 → 10")
+    );
+    assert!(diff(&["2..2"]).contains("no difference"));
+
+    let text = diff(&["1..3", "--format", "json"]);
+    let value = segsync::document::parse(&text).expect("JSON");
+    assert_eq!(
+        (&value["from"]["version"], &value["to"]["version"], &value["versions"]),
+        (&json!(1), &json!(3), &json!(2))
+    );
+    assert_eq!(value["missed_revisions"], json!(2));
+    let text = diff(&["1..3", "--format", "csv"]).replace("\r\n", "\n");
+    insta::assert_snapshot!(text, @r#"
+    source,segment,from_version,to_version,group,op,field,path,old,new
+    web,beta_users,1,3,lastModifiedTime,replace,lastModifiedTime,$.lastModifiedTime,1769788800000,1769936400000
+    web,beta_users,1,3,lastModifierName,replace,lastModifierName,$.lastModifierName,"""Ana Lopez""","""Cy"""
+    web,beta_users,1,3,rules[eu],add,rules[eu],$.rules[0],,"{""id"":""r3"",""name"":""eu"",""passPercentage"":1}"
+    web,beta_users,1,3,rules[beta testers],replace,rules[beta testers].passPercentage,$.rules[1].passPercentage,10,30
+    web,beta_users,1,3,rules[staff],move,rules[staff],$.rules[2],0,2
+    web,beta_users,1,3,version,replace,version,$.version,6,10
+    "#);
+    insta::assert_snapshot!(file.run(&["diff", "web/old"]).well(), @"
+    web/old  v1 → v2
+      2026-01-31T10:00:00.000Z → 2026-02-01T10:05:00.000Z · 1 version
+      v2 is deleted; its last document, of v1, is compared
+      no difference
+    ");
+    for (args, text) in [
+        (&["diff", "web/old", "..1"][..], "v1 is the first version of web/old; nothing is known of the time before"),
+        (&["diff", "web/old", "1..9"], "web/old has no version 9; the latest is 2"),
+        (
+            &["diff", "web/old", "2026-01-01.."],
+            "web/old was first seen at 2026-01-31T10:00:00.000Z; nothing is known of the time before",
+        ),
+        (&["diff", "web/never"], "web/never is configured, but was never seen yet"),
+    ] {
+        assert_eq!(file.run(args).complaint(), (1, format!("segsync: {text}\n")));
+    }
+    assert_eq!(file.run(&["diff", "old"]).complaint().0, 2);
+    let (code, text) = file.run(&["diff", "beta_users", "x..2"]).complaint();
+    assert!(code == 2 && text.contains("or a version's number"), "{text}");
+}
+
+#[tokio::test]
+async fn status_of_a_segment_sums_up_its_history() {
+    let file = one_day().await;
+    let shown = |args: &[&str]| {
+        let text = file.run(&[&["status"], args].concat()).well();
+        // What depends on today.
+        let line = |line: &str| match line.split_once("Z, ") {
+            _ if line.starts_with("edits  ") => "edits         … a week; 0 in the last 7 days\n".to_owned(),
+            Some((before, after)) => format!("{before}Z, …{}\n", after.split_once(" ago").expect("an age").1),
+            None => format!("{line}\n"),
+        };
+        text.lines().map(line).collect::<String>()
+    };
+    insta::assert_snapshot!(shown(&["beta_users"]), @"
+    web/beta_users  present
+    first seen    2026-01-31T09:00:00.000Z, …
+    last changed  2026-01-31T09:19:02.500Z, …, by Bo
+    last seen     2026-01-31T09:19:02.500Z, …
+    versions      2 (1 create, 1 update)
+    edits         … a week; 0 in the last 7 days
+    editors       Ana Lopez 1, Bo 1
+    missed        2 revisions that came and went between two polls
+    ");
+    insta::assert_snapshot!(shown(&["web/old"]), @"
+    web/old  deleted
+    first seen    2026-01-31T10:00:00.000Z, …
+    last changed  2026-02-01T10:05:00.000Z, …
+    last seen     2026-02-01T10:05:00.000Z, …
+    versions      2 (1 create, 1 delete)
+    edits         … a week; 0 in the last 7 days
+    editors       unknown 2
+    missed        no revision, as far as the provider tells
+    ");
+    insta::assert_snapshot!(shown(&["web/never"]), @"
+    web/never  pending
+    last seen  never
+    ");
+    let value = segsync::document::parse(&shown(&["beta_users", "--format", "json"])).expect("JSON");
+    assert_eq!(value["editors"], json!([{"name": "Ana Lopez", "versions": 1}, {"name": "Bo", "versions": 1}]));
+    assert_eq!((&value["missed_revisions"], &value["stale"]), (&json!(2), &json!(null)));
+    let csv = shown(&["beta_users", "--format", "csv"]);
+    assert_eq!(csv.lines().count(), 2);
+    assert_eq!(file.run(&["status", "old"]).complaint().0, 2);
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use super::Misuse;
-use crate::model::{SegmentKey, UnixMs};
-use crate::store::Reader;
+use crate::model::{SegmentKey, SegmentState, UnixMs};
+use crate::store::{At, FreshnessRow, Reader, StoredVersion};
 
 /// A TIME of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,32 @@ pub(super) fn segment_in(reader: &Reader, name: &str, source: Option<&str>) -> R
         Named::Several(keys) => bail!(say_which(name, &keys)),
         Named::Nothing(hint) => Err(anyhow!("no segment {name} is in {}{hint}", reader.path().display())),
     }
+}
+
+/// One version of a segment of the file; a failure that says why where there is none.
+pub(super) fn version_in(reader: &Reader, key: &SegmentKey, at: At) -> Result<StoredVersion> {
+    match (reader.version(key, at)?, reader.segment(key)?) {
+        (Some(version), _) => Ok(version),
+        (None, Some(segment)) => bail!(why_nothing(reader, &segment, at)?),
+        (None, None) => bail!("no segment {key} is in {}", reader.path().display()),
+    }
+}
+
+/// Why there is no version to show.
+fn why_nothing(reader: &Reader, segment: &FreshnessRow, at: At) -> Result<String> {
+    let key = &segment.key;
+    if segment.state == SegmentState::Pending {
+        let why = segment.last_error.as_ref().map(|error| format!("; the last poll says: {error}"));
+        let tracked = if segment.tracked { "is configured, but" } else { "is no longer tracked, and" };
+        return Ok(format!("{key} {tracked} was never seen yet{}", why.unwrap_or_default()));
+    }
+    let first = reader.version(key, At::Seq(1))?.map(|first| first.entry.observed_at.to_string());
+    Ok(match at {
+        At::Seq(number) => format!("{key} has no version {number}; the latest is {}", segment.version),
+        At::Latest | At::Time(_) => {
+            format!("{key} was first seen at {}; nothing is known of the time before", first.unwrap_or_default())
+        }
+    })
 }
 
 #[cfg(test)]

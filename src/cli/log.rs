@@ -10,14 +10,12 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
-use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Context, Detail, Exit, Format, Output, Paging, Time, block, complain, csv_row, did_you_mean, line, runtime,
-    safe_json, segment_in,
+    Context, Detail, Exit, Format, JsonChange, Output, Paging, Time, block, complain, csv_row, did_you_mean, line,
+    runtime, safe_json, segment_in,
 };
-use crate::document;
 use crate::model::{ChangeOp, Op, SourceName, UnixMs};
 use crate::store::{self, LogFilter, OpenError, Pattern, Reader, Scope, VersionEntry, VersionId};
 
@@ -331,30 +329,8 @@ struct Json<'a> {
     changes: Vec<JsonChange<'a>>,
 }
 
-#[derive(Serialize)]
-struct JsonChange<'a> {
-    op: ChangeOp,
-    field: &'a str,
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new: Option<Value>,
-}
-
 impl<'a> Json<'a> {
     fn of(version: &'a VersionEntry) -> Self {
-        // The file holds JSON texts; one that somebody damaged is shown as the text that it is.
-        let value = |text: &Option<String>| {
-            text.as_ref().map(|text| document::parse(text).unwrap_or_else(|_| Value::from(text.as_str())))
-        };
-        let change = |change: &'a crate::model::Change| JsonChange {
-            op: change.op,
-            field: &change.field,
-            path: &change.path,
-            old: value(&change.old),
-            new: value(&change.new),
-        };
         Self {
             observed_at: version.observed_at,
             changed_after: version.changed_after,
@@ -369,7 +345,7 @@ impl<'a> Json<'a> {
             revision: version.revision,
             revision_before: version.revision_before,
             missed_revisions: version.missed_revisions,
-            changes: version.changes.iter().map(change).collect(),
+            changes: version.changes.iter().map(JsonChange::of).collect(),
         }
     }
 }

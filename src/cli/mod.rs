@@ -7,6 +7,7 @@ mod backup;
 mod completions;
 mod config;
 mod demo;
+mod diff;
 mod expected;
 mod findings;
 mod input;
@@ -18,6 +19,7 @@ mod pager;
 mod plan;
 mod render;
 mod run;
+mod segment;
 mod show;
 mod status;
 mod sync;
@@ -43,11 +45,12 @@ use crate::telemetry;
 use advice::{about_source, about_stale, about_stretch, about_unknown};
 use expected::{Account, accounts, allowed_ages, forecasts, way};
 use findings::{Findings, contents};
-use input::{Named, Time, did_you_mean, named, say_which, segment_in};
+use input::{Named, Time, did_you_mean, named, say_which, segment_in, version_in};
 use outlook::{AccountOutlook, Outlook, Row};
 use output::{Output, columns, complain, counted, csv_row, exact, is_terminal, progress_bar, safe, safe_json, span};
 use pager::{Pager, Paging};
-use render::{Detail, block, line, pretty};
+use render::{Detail, JsonChange, block, line, pretty, show_change};
+use segment::{Allowance, segment_status};
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["segsync.toml", "/etc/segsync/config.toml"];
@@ -70,6 +73,7 @@ Examples:
   segsync run                               keep them fresh
   segsync log --since 2h                    who changed what in the last two hours
   segsync show prod/beta_users              one segment as it is now
+  segsync diff prod/beta_users 2d           what has changed in it in two days
   segsync backup /backup/segsync.db         a checked copy, while the daemon runs
 
 Exit codes: 0 done · 1 failed · 2 bad usage or configuration · 3 some segments did not end well (sync), or something is
@@ -138,6 +142,7 @@ enum Verb {
     Sync(sync::Args),
     Log(log::Args),
     Show(show::Args),
+    Diff(diff::Args),
     Status(status::Args),
     Plan(plan::Args),
     Verify(verify::Args),
@@ -186,6 +191,7 @@ pub fn main() -> ExitCode {
         Verb::Sync(args) => sync::run(&context, &args),
         Verb::Log(args) => log::run(&context, &args),
         Verb::Show(args) => show::run(&context, &args),
+        Verb::Diff(args) => diff::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
         Verb::Plan(args) => plan::run(&context, &args),
         Verb::Verify(args) => verify::run(&context, &args),

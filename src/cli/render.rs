@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 
 use owo_colors::{OwoColorize, Style};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{safe, safe_json};
@@ -121,6 +122,34 @@ fn circumstances(version: &VersionEntry) -> Vec<String> {
     told
 }
 
+/// A change in JSON.
+#[derive(Serialize)]
+pub(super) struct JsonChange<'a> {
+    op: ChangeOp,
+    field: &'a str,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<Value>,
+}
+
+impl<'a> JsonChange<'a> {
+    pub(super) fn of(change: &'a Change) -> Self {
+        // The file holds JSON texts; one that somebody damaged is shown as the text that it is.
+        let value = |text: &Option<String>| {
+            text.as_ref().map(|text| document::parse(text).unwrap_or_else(|_| Value::from(text.as_str())))
+        };
+        Self {
+            op: change.op,
+            field: &change.field,
+            path: &change.path,
+            old: value(&change.old),
+            new: value(&change.new),
+        }
+    }
+}
+
 /// The date, the time to the second and the milliseconds of a time that shows as RFC 3339.
 fn parts(shown: &str) -> Option<(&str, &str, &str)> {
     (shown.len() == 24).then_some(())?;
@@ -210,7 +239,8 @@ fn top_scalars(change: &Change) -> Option<(Value, Value)> {
     Some((value(&change.old)?, value(&change.new)?)).filter(|_| is_top)
 }
 
-fn show_change(output: &mut impl Write, change: &Change, detail: Detail) -> io::Result<()> {
+/// One change on a line, or on several where it is long and shown in full.
+pub(super) fn show_change(output: &mut impl Write, change: &Change, detail: Detail) -> io::Result<()> {
     let (sign, style) = sign(change.op);
     let is_long = |value: &Option<String>| value.as_ref().is_some_and(|text| text.chars().nth(LONG).is_some());
     if detail == Detail::Full && (is_long(&change.old) || is_long(&change.new)) {

@@ -8,10 +8,10 @@ use anyhow::{Result, bail};
 
 use super::{
     Context, Exit, Format, Misuse, Paging, Time, complain, exact, is_terminal, pretty, safe, safe_json, segment_in,
-    span,
+    span, version_in,
 };
-use crate::model::{Op, SegmentState, UnixMs};
-use crate::store::{At, FreshnessRow, Reader, StoredVersion};
+use crate::model::{Op, UnixMs};
+use crate::store::{At, FreshnessRow, StoredVersion};
 
 const EXAMPLES: &str = "\
 TIME is RFC 3339 (2026-01-31T09:30:00Z), a date (2026-01-31: its start, UTC) or an age (2h, 3d).
@@ -54,7 +54,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
         (None, Some(number)) => At::Seq(number),
         (None, None) => At::Latest,
     };
-    let Some(version) = reader.version(&key, at)? else { bail!(why_nothing(&reader, &segment, at)?) };
+    let version = version_in(&reader, &key, at)?;
     let Some(document) = version.document.as_deref() else { bail!("{key} never had a document") };
     if context.global.format == Format::Json {
         if version.entry.op == Op::Delete && context.global.quiet == 0 {
@@ -130,21 +130,4 @@ fn checked(segment: &FreshnessRow, now: UnixMs) -> String {
         text.push_str(&format!("; the last poll failed: {}", safe(error)));
     }
     text
-}
-
-/// Why there is no version to show.
-fn why_nothing(reader: &Reader, segment: &FreshnessRow, at: At) -> Result<String> {
-    let key = &segment.key;
-    if segment.state == SegmentState::Pending {
-        let why = segment.last_error.as_ref().map(|error| format!("; the last poll says: {error}"));
-        let tracked = if segment.tracked { "is configured, but" } else { "is no longer tracked, and" };
-        return Ok(format!("{key} {tracked} was never seen yet{}", why.unwrap_or_default()));
-    }
-    let first = reader.version(key, At::Seq(1))?.map(|first| first.entry.observed_at.to_string());
-    Ok(match at {
-        At::Seq(number) => format!("{key} has no version {number}; the latest is {}", segment.version),
-        At::Latest | At::Time(_) => {
-            format!("{key} was first seen at {}; nothing is known of the time before", first.unwrap_or_default())
-        }
-    })
 }

@@ -10,7 +10,10 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Account, Context, Exit, Format, allowed_ages, columns, csv_row, forecasts, safe, safe_json, span};
+use super::{
+    Account, Allowance, Context, Exit, Format, allowed_ages, columns, csv_row, forecasts, safe, safe_json, segment_in,
+    segment_status, span,
+};
 use super::{about_source, about_stale, about_stretch, about_unknown};
 use crate::config::{Config, Segments};
 use crate::model::{Limit, SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
@@ -32,6 +35,7 @@ Examples:
   segsync status --format json              everything, for monitoring
   segsync status --format csv               each segment's age
   segsync status --check                    one line and the exit code, for monitoring
+  segsync status prod/beta_users            one segment: its versions, edits a week, editors, and how fresh it is
   segsync status -q || alert                for a shell
 
 Exit codes: 0 all is fresh, as far as is known · 1 failed · 2 bad usage or configuration · 3 something is stale, or a source
@@ -44,12 +48,21 @@ pub(super) struct Args {
     /// One line on whether all is well, and the exit code
     #[arg(long)]
     check: bool,
+    /// What one segment's history comes to, SOURCE/ID or ID
+    #[arg(conflicts_with = "check")]
+    segment: Option<String>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
     let reader = context.reader()?;
     let config = context.config_of(reader.path())?;
     let status = Status::read(context, &reader, config.as_ref())?;
+    if let Some(name) = &args.segment {
+        let key = segment_in(&reader, name, None)?;
+        let allowance = status.allowance(&key);
+        segment_status(context, &reader, &key, allowance)?;
+        return Ok(if allowance.is_well() { Exit::Done } else { Exit::NotWell });
+    }
     let mut output = context.output();
     match context.global.format {
         Format::Text if context.global.quiet > 0 => {}
@@ -183,6 +196,16 @@ impl Status {
             parts.push("no daemon is running".to_owned());
         }
         format!("{}: {}", if is_well { "OK" } else { "NOT WELL" }, parts.join("; "))
+    }
+
+    /// How one segment stands; one that is not tracked may get as old as it likes.
+    fn allowance(&self, key: &SegmentKey) -> Allowance {
+        let segment = self.segments.iter().find(|segment| segment.row.key == *key);
+        Allowance {
+            stale_after: segment.and_then(|segment| segment.allowed),
+            is_stale: segment.is_some_and(|segment| segment.is_stale),
+            is_refused: self.sources.iter().any(|source| source.name == key.source && is_unauthorized(source)),
+        }
     }
 
     fn is_well(&self) -> bool {

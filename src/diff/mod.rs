@@ -30,6 +30,25 @@ const MAX_PATH: usize = 4096;
 /// common subsequence; what is left in one gap of that is compared in pairs. Two scalars, or two values of different types, that
 /// differ are one replace. `field` of the document itself is `$`.
 pub fn diff(old: &Value, new: &Value, shape: &Shape) -> Vec<Change> {
+    walk(old, new, shape, None).changes
+}
+
+/// Two documents side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// What differs, as [`diff`] tells.
+    pub changes: Vec<Change>,
+    /// What is the same beside something that differs, as `field`s in the order of the new document.
+    pub unchanged: Vec<String>,
+}
+
+/// What differs, and what next to it does not.
+pub fn compare(old: &Value, new: &Value, shape: &Shape) -> Comparison {
+    let walk = walk(old, new, shape, Some(Vec::new()));
+    Comparison { changes: walk.changes, unchanged: walk.unchanged.unwrap_or_default() }
+}
+
+fn walk<'v>(old: &'v Value, new: &'v Value, shape: &'v Shape, unchanged: Option<Vec<String>>) -> Walk<'v> {
     let mut walk = Walk {
         shape,
         keys: Vec::new(),
@@ -39,9 +58,10 @@ pub fn diff(old: &Value, new: &Value, shape: &Shape) -> Vec<Change> {
         field: String::new(),
         effort: order::Effort::default(),
         changes: Vec::new(),
+        unchanged,
     };
     walk.compare(old, new);
-    walk.changes
+    walk
 }
 
 /// A descent into both documents at once.
@@ -55,6 +75,8 @@ struct Walk<'v> {
     field: String,
     effort: order::Effort,
     changes: Vec<Change>,
+    /// What is equal on the way, where somebody wants to know.
+    unchanged: Option<Vec<String>>,
 }
 
 /// How two arrays lie against each other.
@@ -83,7 +105,7 @@ impl<'v> Walk<'v> {
         let keys: BTreeSet<&str> = old.keys().chain(new.keys()).map(String::as_str).collect();
         for key in keys {
             let (before, after) = (old.get(key), new.get(key));
-            if before == after {
+            if before == after && self.unchanged.is_none() {
                 continue;
             }
             let step = Step::Key(key.to_owned()).to_string();
@@ -110,11 +132,15 @@ impl<'v> Walk<'v> {
                     if let Some(from) = from {
                         walk.push(ChangeOp::Move, Some(from.to_string()), Some(at.to_string()));
                     }
-                    walk.either(from.and_then(|from| old.get(from)), new.get(at));
+                    let before = from.and_then(|from| old.get(from));
+                    // What has moved is not what stayed as it was.
+                    if before != new.get(at) {
+                        walk.either(before, new.get(at));
+                    }
                 });
             }
             let (before, after) = (old.get(old_kept), new.get(new_kept));
-            if before != after {
+            if before != after || (before.is_some() && self.unchanged.is_some()) {
                 self.item(&alignment, (Some(old_kept), Some(new_kept)), |walk| walk.either(before, after));
             }
             (old_next, new_next) = (old_kept + 1, new_kept + 1);
@@ -175,7 +201,10 @@ impl<'v> Walk<'v> {
 
     fn either(&mut self, old: Option<&'v Value>, new: Option<&'v Value>) {
         match (old, new) {
-            (Some(old), Some(new)) => self.compare(old, new),
+            (Some(old), Some(new)) => match &mut self.unchanged {
+                Some(unchanged) if old == new => unchanged.push(self.field.clone()),
+                _ => self.compare(old, new),
+            },
             (None, Some(new)) => self.push(ChangeOp::Add, None, Some(new.to_string())),
             (Some(old), None) => self.push(ChangeOp::Remove, Some(old.to_string()), None),
             (None, None) => {}

@@ -34,6 +34,34 @@ fn rules(ids: &str) -> String {
 }
 
 #[test]
+fn what_stays_beside_a_change_is_named() {
+    let unchanged = |old: &str, new: &str| {
+        let value = |text: &str| Document::new(parse(text).expect("JSON"), &SHAPE, &[]).value().as_ref().clone();
+        let (old, new) = (value(old), value(new));
+        let comparison = compare(&old, &new, &SHAPE);
+        assert_eq!(comparison.changes, diff(&old, &new, &SHAPE));
+        comparison.unchanged.join(" ")
+    };
+    let rule = |id: &str, percentage: u32| {
+        format!(r#"{{"id":"{id}","name":"{}","pass":{percentage},"conditions":[1]}}"#, id.to_uppercase())
+    };
+    let document = |rules: &[String]| format!(r#"{{"rules":[{}],"tags":["x"],"z":{{"a":1}}}}"#, rules.join(","));
+    let (a, b, c) = (rule("a", 1), rule("b", 1), rule("c", 1));
+    let old = document(&[a.clone(), b.clone(), c.clone()]);
+    assert_eq!(
+        unchanged(&old, &document(&[a.clone(), rule("b", 2), c.clone()])),
+        "rules[A] rules[B].conditions rules[B].id rules[B].name rules[C] tags z"
+    );
+    assert_eq!(
+        unchanged(&old, &document(&[c.clone(), a.clone(), b])),
+        "rules[A] rules[B] tags z",
+        "what moved did not stay"
+    );
+    assert_eq!(unchanged(&old, &old), "", "beside nothing");
+    assert_eq!(unchanged(&old, &document(&[a, c]).replace("\"x\"", "\"x\",\"y\"")), "rules[A] rules[C] tags[x] z");
+}
+
+#[test]
 fn null_absent_and_value_are_three_different_things() {
     let states = ["{}", r#"{"a":null}"#, r#"{"a":1}"#];
     let all: Vec<String> = states.iter().flat_map(|old| states.map(|new| changes(old, new))).collect();

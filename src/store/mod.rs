@@ -23,7 +23,7 @@ pub use file::Holder;
 pub use latest::{Latest, SegmentNow};
 pub use read::{
     At, Backup, BackupError, Finding, FreshnessRow, LogFilter, Pattern, Reader, Readers, Scope, SourceRow, Step,
-    StoredVersion, Tally, Verified,
+    StoredVersion, Story, Tally, Verified,
 };
 pub use write::{
     Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, NewVersion, Retired, SegmentEnd,

@@ -10,6 +10,7 @@ mod log;
 mod pattern;
 mod pool;
 mod status;
+mod story;
 mod verify;
 
 pub use backup::{Backup, BackupError};
@@ -17,6 +18,7 @@ pub use history::{At, LogFilter, Scope, StoredVersion};
 pub use pattern::Pattern;
 pub use pool::Readers;
 pub use status::{FreshnessRow, SourceRow, Tally};
+pub use story::Story;
 pub use verify::{Finding, Step, Verified};
 
 use std::fmt;

@@ -595,6 +595,7 @@ fn the_manual_and_the_completions_name_every_verb() {
     let page = run(&["man"]);
     assert!(page.contains(".TH segsync 1") && page.contains("segsync\\-status(1)"), "{page}");
     assert_eq!(run(&["man", "--dir", folder.path().to_str().expect("UTF-8")]), "");
+    assert!(!folder.path().join("segsync-help.1").exists());
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completions", shell]);
         for verb in ["run", "sync", "status", "log", "show", "plan", "config", "demo", "man", "completions"] {

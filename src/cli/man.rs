@@ -25,7 +25,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(_: &Context, args: &Args) -> Result<Exit> {
-    let mut command = Cli::command();
+    // `help` explains what `--help` does: no pages of its own.
+    let without_help = |verb: clap::Command| verb.disable_help_subcommand(true);
+    let mut command = without_help(Cli::command()).mut_subcommands(without_help);
     command.build();
     match &args.dir {
         None => {

@@ -62,6 +62,11 @@ impl Told {
         Some(self.headers.get(name)?.to_str().unwrap())
     }
 
+    /// The copy's age is there, and no more than the test has run.
+    pub fn is_young(&self) -> bool {
+        self.header("age").and_then(|age| age.parse::<u64>().ok()).is_some_and(|age| age < 120)
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

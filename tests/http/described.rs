@@ -90,6 +90,8 @@ async fn every_operation_answers_as_it_says() {
             ("get", proxy, "/proxy/statsig/console/v1/segments?limit=0", vec![key], 400),
             ("get", proxy, "/proxy/statsig/console/v1/segments/seg_1", none.clone(), 401),
             ("get", proxy, "/proxy/statsig/console/v1/segments/x", vec![key], 404),
+            ("get", proxy, "/proxy/x/y", none.clone(), 404),
+            ("get", proxy, "/proxy/statsig/%ff", none.clone(), 400),
         ];
         let mut walked = std::collections::BTreeSet::new();
         for (method, template, path, headers, status) in &walks {

@@ -18,7 +18,7 @@
 //! | 9 | `main` | dispatch |
 //! | 8 | `cli/*` | a file per verb |
 //! | 7 | `daemon` | the composition root: builds, spawns, reloads, joins, shuts down |
-//! | 6 | `poll`, `http` | the straight way, one segment or one page of a list: the only room that imports every stage; the local API |
+//! | 6 | `poll`, `http` | the straight way, one segment, one page or one file of observations: the only room that imports every stage; the local API |
 //! | 5 | `cache`, `events` | moka in front of the store; committed versions to subscribers |
 //! | 4 | `provider/*`, `store/*` | a vendor's URLs, paging and shape; the only SQL |
 //! | 3 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |

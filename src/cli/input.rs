@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use super::Misuse;
-use crate::model::{SegmentKey, SegmentState, UnixMs};
+use crate::model::{SegmentKey, SegmentState, SourceName, UnixMs};
 use crate::store::{At, FreshnessRow, Reader, StoredVersion};
 
 /// A TIME of the command line.
@@ -90,6 +90,18 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = (&'a str,
         None => String::new(),
         Some((last, [])) => format!("; did you mean {last}?"),
         Some((last, others)) => format!("; did you mean {} or {last}?", others.join(", ")),
+    }
+}
+
+/// The source of the file with that name.
+pub(super) fn known_source(reader: &Reader, name: &str) -> Result<SourceName> {
+    let known: Vec<SourceName> = reader.sources()?.into_iter().map(|source| source.name).collect();
+    match known.iter().find(|known| known.as_str() == name) {
+        Some(name) => Ok(name.clone()),
+        None => {
+            let known: Vec<&str> = known.iter().map(SourceName::as_str).collect();
+            bail!("no source {name} is in {}; it holds {}", reader.path().display(), known.join(", "))
+        }
     }
 }
 

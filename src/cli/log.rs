@@ -13,8 +13,8 @@ use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Context, Detail, Exit, Format, JsonChange, Output, Paging, Time, block, complain, csv_row, did_you_mean, line,
-    runtime, safe_json, segment_in,
+    Context, Detail, Exit, Format, JsonChange, Output, Paging, Time, block, complain, csv_row, did_you_mean,
+    known_source, line, runtime, safe_json, segment_in,
 };
 use crate::model::{ChangeOp, Op, SourceName, UnixMs};
 use crate::store::{self, LogFilter, OpenError, Pattern, Reader, Scope, VersionEntry, VersionId};
@@ -161,17 +161,6 @@ fn filter(context: &Context, args: &Args, reader: &Reader) -> Result<LogFilter> 
         no_schema: args.no_schema,
         ..LogFilter::default()
     })
-}
-
-fn known_source(reader: &Reader, name: &str) -> Result<SourceName> {
-    let known: Vec<SourceName> = reader.sources()?.into_iter().map(|source| source.name).collect();
-    match known.iter().find(|known| known.as_str() == name) {
-        Some(name) => Ok(name.clone()),
-        None => {
-            let known: Vec<&str> = known.iter().map(SourceName::as_str).collect();
-            bail!("no source {name} is in {}; it holds {}", reader.path().display(), known.join(", "))
-        }
-    }
 }
 
 /// The editors that `name` means.

@@ -9,7 +9,9 @@ mod config;
 mod demo;
 mod diff;
 mod expected;
+mod export;
 mod findings;
+mod import;
 mod input;
 mod log;
 mod man;
@@ -45,7 +47,7 @@ use crate::telemetry;
 use advice::{about_source, about_stale, about_stretch, about_unknown};
 use expected::{Account, accounts, allowed_ages, forecasts, way};
 use findings::{Findings, contents};
-use input::{Named, Time, did_you_mean, named, say_which, segment_in, version_in};
+use input::{Named, Time, did_you_mean, known_source, named, say_which, segment_in, version_in};
 use outlook::{AccountOutlook, Outlook, Row};
 use output::{Output, columns, complain, counted, csv_row, exact, is_terminal, progress_bar, safe, safe_json, span};
 use pager::{Pager, Paging};
@@ -75,6 +77,7 @@ Examples:
   segsync show prod/beta_users              one segment as it is now
   segsync diff prod/beta_users 2d           what has changed in it in two days
   segsync backup /backup/segsync.db         a checked copy, while the daemon runs
+  segsync export > history.jsonl            the whole history, for other tools
 
 Exit codes: 0 done · 1 failed · 2 bad usage or configuration · 3 some segments did not end well (sync), or something is
 stale or unauthorized (status)";
@@ -119,6 +122,7 @@ enum Format {
     #[default]
     Text,
     /// One JSON object a line.
+    #[value(alias = "jsonl")]
     Json,
     /// Comma-separated values with a header line (RFC 4180).
     Csv,
@@ -145,6 +149,8 @@ enum Verb {
     Diff(diff::Args),
     Status(status::Args),
     Plan(plan::Args),
+    Export(export::Args),
+    Import(import::Args),
     Verify(verify::Args),
     Backup(backup::Args),
     Config(config::Args),
@@ -194,6 +200,8 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => diff::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
         Verb::Plan(args) => plan::run(&context, &args),
+        Verb::Export(args) => export::run(&context, &args),
+        Verb::Import(args) => import::run(&context, &args),
         Verb::Verify(args) => verify::run(&context, &args),
         Verb::Backup(args) => backup::run(&context, &args),
         Verb::Config(args) => config::run(&context, &args),

@@ -152,8 +152,12 @@ fn segment(body: Value, asked: Asked<'_>, id: &str) -> Result<Found, Refusal> {
 pub(super) fn compare(found: Found, asked: Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
     let mut segment = found.segment;
     asked.key.scrub_value(&mut segment);
-    let document = Document::new(segment, asked.provider.shape(), asked.ignore);
-    let about = asked.provider.about(document.value());
+    weigh(&Document::new(segment, asked.provider.shape(), asked.ignore), asked.provider, latest)
+}
+
+/// What a document means, given what the file knows of its segment.
+pub(super) fn weigh(document: &Document, provider: &dyn Provider, latest: &Latest) -> (Outcome, Option<NewVersion>) {
+    let about = provider.about(document.value());
     let is_same = latest.document.as_ref().is_some_and(|last| last.hash == *document.hash());
     let (outcome, op) = match (latest.state, about.deleted) {
         (SegmentState::Present, false) if is_same => return (Outcome::Unchanged, None),
@@ -174,21 +178,21 @@ pub(super) fn compare(found: Found, asked: Asked<'_>, latest: &Latest) -> (Outco
         revision: about.revision,
         missed_revisions: jump.filter(|missed| *missed > 0),
         document: Some(StoredDocument { text: document.text().into(), hash: *document.hash() }),
-        changes: changes(&document, asked, latest),
+        changes: changes(document, provider, latest),
     };
     (outcome, Some(version))
 }
 
 /// What differs from the last version's document; nothing where that has none.
-fn changes(document: &Document, asked: Asked<'_>, latest: &Latest) -> Vec<Change> {
+fn changes(document: &Document, provider: &dyn Provider, latest: &Latest) -> Vec<Change> {
     let Some(last) = &latest.document else { return Vec::new() };
     // Read as it was written by `Document`; a text that is no JSON any more differs as a whole.
     let last = document::parse(&last.text).unwrap_or(Value::Null);
-    diff(&last, document.value(), asked.provider.shape())
+    diff(&last, document.value(), provider.shape())
 }
 
 /// A version without a document.
-fn gone(latest: &Latest) -> NewVersion {
+pub(super) fn gone(latest: &Latest) -> NewVersion {
     NewVersion {
         base: latest.seq,
         op: Op::Delete,

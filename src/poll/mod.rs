@@ -4,6 +4,7 @@
 //! the poll does.
 
 mod health;
+mod import;
 mod judge;
 mod overlap;
 mod page;
@@ -32,6 +33,7 @@ use health::Health;
 use judge::{Asked, Verdict, Wanted, judge};
 use overlap::Overlap;
 
+pub use import::{BadLine, Configured, Import, ImportError, Imported, import};
 pub use page::{Covered, Swept, Walk};
 pub use roster::Roster;
 pub use sweep::{Failing, PAGE_SIZE, Step, Sweep};

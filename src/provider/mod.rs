@@ -26,6 +26,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// What is special in its documents.
     fn shape(&self) -> &'static Shape;
 
+    /// The member of a segment that is its id.
+    fn id_member(&self) -> &'static str;
+
     /// The request for one segment.
     fn get(&self, id: &str) -> Request;
 

@@ -33,12 +33,16 @@ impl Provider for Octave {
         &SHAPE
     }
 
+    fn id_member(&self) -> &'static str {
+        "oId"
+    }
+
     fn get(&self, id: &str) -> Request {
         request("get", vec![("oId", id.to_owned())])
     }
 
     fn found(&self, body: Value) -> Result<Found, &'static str> {
-        let id = text(&body, "oId").ok_or("it has no `oId`")?.to_owned();
+        let id = text(&body, self.id_member()).ok_or("it has no `oId`")?.to_owned();
         Ok(Found { id, usage: usage(&body), segment: body })
     }
 
@@ -48,7 +52,7 @@ impl Provider for Octave {
 
     fn listed(&self, mut body: Value) -> Result<Listed, &'static str> {
         let items = if body.is_array() { Some(body.take()) } else { body.get_mut("data").map(Value::take) };
-        let listed = Listed::of(items, "oId").ok_or("it has no array `data`")?;
+        let listed = Listed::of(items, self.id_member()).ok_or("it has no array `data`")?;
         let has_next = body.get("hasNext").and_then(Value::as_bool);
         Ok(Listed { has_next, total: count(&body, "total"), usage: usage(&body), ..listed })
     }

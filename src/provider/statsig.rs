@@ -31,6 +31,10 @@ impl Provider for Statsig {
         &SHAPE
     }
 
+    fn id_member(&self) -> &'static str {
+        "id"
+    }
+
     fn get(&self, id: &str) -> Request {
         request(&[&SEGMENTS[..], &[id]].concat(), Vec::new())
     }
@@ -38,7 +42,7 @@ impl Provider for Statsig {
     fn found(&self, mut body: Value) -> Result<Found, &'static str> {
         let segment =
             body.get_mut("data").map(Value::take).filter(Value::is_object).ok_or("it has no object `data`")?;
-        let id = text(&segment, "id").ok_or("its `data` has no `id`")?.to_owned();
+        let id = text(&segment, self.id_member()).ok_or("its `data` has no `id`")?.to_owned();
         Ok(Found { id, segment, usage: None })
     }
 
@@ -49,7 +53,7 @@ impl Provider for Statsig {
 
     fn listed(&self, mut body: Value) -> Result<Listed, &'static str> {
         let items = if body.is_array() { Some(body.take()) } else { body.get_mut("data").map(Value::take) };
-        let listed = Listed::of(items, "id").ok_or("it has no array `data`")?;
+        let listed = Listed::of(items, self.id_member()).ok_or("it has no array `data`")?;
         let pagination = body.get("pagination");
         // A link without a scheme where there is a next page: worth a yes or no only.
         let has_next = pagination.and_then(|pagination| pagination.get("nextPage")).map(|next| !next.is_null());

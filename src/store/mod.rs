@@ -22,12 +22,12 @@ pub use error::{Error, OpenError};
 pub use file::Holder;
 pub use latest::{Latest, SegmentNow};
 pub use read::{
-    At, Backup, BackupError, Finding, FreshnessRow, LogFilter, Pattern, Reader, Readers, Scope, SourceRow, Step,
-    StoredVersion, Story, Tally, Verified,
+    At, Backup, BackupError, Exported, Finding, FreshnessRow, LogFilter, Pattern, Reader, Readers, Scope, Selection,
+    SourceRow, Step, StoredVersion, Story, Tally, Verified,
 };
 pub use write::{
-    Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Known, KnownSource, NewVersion, Retired, SegmentEnd,
-    Store, StoredDocument,
+    Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Import, ImportedSource, Known, KnownSource, NewVersion,
+    Observed, Retired, SegmentEnd, Standing, Store, StoredDocument,
 };
 
 use error::Fault;

@@ -1,4 +1,4 @@
-//! The history kept: checked for every kind of damage, copied while it grows.
+//! The history kept: checked for every kind of damage, copied while it grows, written out and brought in again.
 
 #![allow(
     clippy::expect_used,
@@ -12,5 +12,7 @@
 mod common;
 
 mod backup;
+mod import;
+mod roundtrip;
 mod verify;
 mod world;

@@ -4,6 +4,7 @@
 //! to the file or its folder.
 
 mod backup;
+mod export;
 mod feed;
 mod history;
 mod log;
@@ -14,6 +15,7 @@ mod story;
 mod verify;
 
 pub use backup::{Backup, BackupError};
+pub use export::{Exported, Selection};
 pub use history::{At, LogFilter, Scope, StoredVersion};
 pub use pattern::Pattern;
 pub use pool::Readers;

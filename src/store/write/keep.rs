@@ -18,11 +18,7 @@ impl Store {
 
     /// What the file knows of a segment, and what is told with it.
     pub async fn now(&self, segment: SegmentId) -> Result<SegmentNow, Error> {
-        self.run(move |connection| {
-            let found = SegmentNow::of(connection, segment)?;
-            found.ok_or_else(|| Fault::Conflict(format!("there is no segment {}", segment.0)))
-        })
-        .await
+        self.run(move |connection| now(connection, segment)).await
     }
 
     /// Removes polls that are older than `keep`, looking at the `batch` oldest rows: call it again while it
@@ -31,6 +27,12 @@ impl Store {
     pub async fn prune(&self, now: Now, keep: Duration, batch: usize) -> Result<usize, Error> {
         self.run(move |connection| prune(connection, now, keep, batch)).await
     }
+}
+
+/// What the file knows of a segment.
+pub(super) fn now(connection: &Connection, segment: SegmentId) -> Result<SegmentNow, Fault> {
+    let found = SegmentNow::of(connection, segment)?;
+    found.ok_or_else(|| Fault::Conflict(format!("there is no segment {}", segment.0)))
 }
 
 fn prune(connection: &Connection, now: Now, keep: Duration, batch: usize) -> Result<usize, Fault> {

@@ -6,6 +6,7 @@
 mod begin;
 mod declare;
 mod finish;
+mod import;
 mod keep;
 mod log;
 mod poll;
@@ -14,8 +15,9 @@ mod version;
 
 pub use declare::{DeclareSource, Declared, Known, KnownSource, Retired};
 pub use finish::{Absence, FinishPoll, SegmentEnd};
+pub use import::{Import, ImportedSource, Standing};
 pub use poll::BeginPoll;
-pub use version::{NewVersion, StoredDocument};
+pub use version::{NewVersion, Observed, StoredDocument};
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,6 +32,7 @@ use tokio::task::spawn_blocking;
 use super::{Error, Fault, Lock, OpenError};
 use crate::clock::{Clock, Now};
 use crate::metrics::Metrics;
+use keep::now;
 use queue::{Done, Job, Task, commit_all};
 use version::Segment;
 

@@ -96,7 +96,7 @@ impl Segment {
         }
     }
 
-    /// Writes the version and what it does to the segment.
+    /// Writes the version that a poll has seen at `now`, and what it does to the segment.
     pub(super) fn add(
         &self,
         connection: &Connection,
@@ -108,16 +108,45 @@ impl Segment {
         self.check(&new, outcome)?;
         let before = self.previous(connection)?;
         // The wall clock may have been set back since: a history never runs backwards.
-        let observed_at = before.observed_at.map_or(now.wall, |before| before.max(now.wall));
+        let at = before.observed_at.map_or(now.wall, |before| before.max(now.wall));
+        let observed = Observed { at, changed_after: self.confirmed_at.map(|after| after.min(at)) };
+        self.write(connection, new, before, observed, poll)
+    }
+
+    /// Writes the version that somebody else has seen, not before the latest one.
+    pub(super) fn take_over(
+        &self,
+        connection: &Connection,
+        new: NewVersion,
+        observed: Observed,
+        poll: PollId,
+    ) -> Result<VersionEntry, Fault> {
+        self.check(&new, outcome_of(new.op))?;
+        let before = self.previous(connection)?;
+        if before.observed_at.is_some_and(|before| observed.at < before) {
+            return self.conflict("observed before the latest version");
+        }
+        self.write(connection, new, before, observed, poll)
+    }
+
+    fn write(
+        &self,
+        connection: &Connection,
+        new: NewVersion,
+        before: Previous,
+        observed: Observed,
+        poll: PollId,
+    ) -> Result<VersionEntry, Fault> {
+        let Observed { at, changed_after } = observed;
         let entry = VersionEntry {
             id: next_id(connection)?,
             key: self.key.clone(),
             seq: self.version + 1,
             op: new.op,
             cause: new.cause,
-            observed_at,
+            observed_at: at,
             valid_to: None,
-            changed_after: self.confirmed_at.map(|at| at.min(observed_at)),
+            changed_after,
             modified_at: new.modified_at,
             modified_by: new.modified_by,
             revision: new.revision,
@@ -131,7 +160,7 @@ impl Segment {
         };
         connection
             .prepare_cached("UPDATE versions SET valid_to = ?3 WHERE segment_id = ?1 AND seq = ?2")?
-            .execute(params![self.id, self.version, observed_at.0])?;
+            .execute(params![self.id, self.version, at.0])?;
         insert(connection, self, &entry, new.document.as_ref().map(|document| &*document.text))?;
         insert_changes(connection, &entry)?;
         let state = self.state.after(entry.op).unwrap_or(self.state);
@@ -141,7 +170,7 @@ impl Segment {
                     version = ?2, state = ?3, last_changed_at = ?4, first_seen_at = coalesce(first_seen_at, ?4)
                  WHERE id = ?1",
             )?
-            .execute(params![self.id, entry.seq, state.as_str(), observed_at.0])?;
+            .execute(params![self.id, entry.seq, state.as_str(), at.0])?;
         Ok(entry)
     }
 
@@ -163,6 +192,15 @@ impl Segment {
             .optional()?;
         Ok(found.unwrap_or_default())
     }
+}
+
+/// When a version was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The first time; not before the segment's latest version.
+    pub at: UnixMs,
+    /// The last time that the state before was seen; not later.
+    pub changed_after: Option<UnixMs>,
 }
 
 /// The version before the one that is written; nothing where that is the first.

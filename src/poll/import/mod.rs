@@ -222,19 +222,18 @@ impl Work<'_> {
         let line = Line::read(number, text)?;
         let place = self.place(&line).map_err(|trouble| trouble.at(number))?;
         let place = &mut self.places[place];
-        self.done.lines += 1;
-        place.bytes += bytes.len() as u64;
         if line.observed_at > self.now.wall {
             return Err(bad(line.column(line.when), format!("{} is in the future", line.observed_at)).into());
         }
-        if line.version.is_none() && place.repeats(&line) {
-            return Ok(());
-        }
-        match place.take(self.file, &line).map_err(|trouble| trouble.at(number))? {
+        let is_repeated = line.version.is_none() && place.repeats(&line);
+        let taken = if is_repeated { Ok(Taken::Same) } else { place.take(self.file, &line) };
+        match taken.map_err(|trouble| trouble.at(number))? {
             Taken::Known => self.done.known += 1,
             Taken::Version => place.versions += 1,
             Taken::Same => {}
         }
+        self.done.lines += 1;
+        place.bytes += bytes.len() as u64;
         Ok(())
     }
 

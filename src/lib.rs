@@ -21,7 +21,7 @@
 //! | 6 | `poll`, `http` | the straight way, one segment, one page or one file of observations: the only room that imports every stage; the local API |
 //! | 5 | `cache`, `events` | moka in front of the store; committed versions to subscribers |
 //! | 4 | `provider/*`, `store/*` | a vendor's URLs, paging and shape; the only SQL |
-//! | 3 | `transport`, `schedule`, `diff` | the only outgoing HTTP; who is due next, pure; what differs, pure |
+//! | 3 | `transport`, `schedule`, `diff`, `drift` | the only outgoing HTTP; who is due next, pure; what differs, pure; when a provider's schema changes, pure |
 //! | 2 | `config`, `budget`, `document` | a checked configuration; the permits; canonical JSON, pure |
 //! | 1 | `clock`, `secret`, `live`, `telemetry`, `metrics`, `systemd` | the only reader of clocks; keys that never print; how the daemon stands; logging; counters; notify |
 //! | 0 | `model` | plain words: keys, limits, outcomes, changes, times |
@@ -32,7 +32,7 @@
 //! - Only `transport` sends to providers, and only against a [`budget::Permit`]; only `budget` makes one.
 //! - A request's row is in `polls` before it is sent: the ledger survives any kill.
 //! - Only `store` knows SQL. Only `clock` asks for the time; everything else is given `now`. Only `daemon` spawns tasks.
-//! - `diff`, `document` and `schedule` are functions of their arguments.
+//! - `diff`, `document`, `drift` and `schedule` are functions of their arguments.
 //! - A failed, empty or partial answer is never a deletion.
 //! - Events, the cache and counters move after the commit, never before.
 //! - Nothing outside of `provider`, the SQL views and the simulator names a vendor.
@@ -46,6 +46,7 @@ pub mod config;
 pub mod daemon;
 pub mod diff;
 pub mod document;
+pub mod drift;
 pub mod events;
 pub mod http;
 pub mod live;

@@ -105,8 +105,9 @@ fn shape() -> impl Strategy<Value = Shape> {
     let keyed = (key_path(), select(KEY_NAMES), select(LABELS)).prop_map(|(at, keys, label)| Keyed { at, keys, label });
     let paths = || prop::collection::vec(key_path(), 0..3).prop_map(|paths| &*paths.leak());
     let volatile = prop::collection::vec(select(&["b", "a"][..]), 0..2).prop_map(|names| &*names.leak());
-    let arbitrary = (volatile, paths(), prop::collection::vec(keyed, 0..3), paths())
-        .prop_map(|(volatile, sets, keyed, wrapped)| Shape { volatile, sets, keyed: keyed.leak(), wrapped });
+    let arbitrary = (volatile, paths(), prop::collection::vec(keyed, 0..3), paths()).prop_map(
+        |(volatile, sets, keyed, wrapped)| Shape { volatile, sets, keyed: keyed.leak(), wrapped, stamps: &[] },
+    );
     prop_oneof![1 => arbitrary, 1 => Just(RULES)]
 }
 
@@ -115,6 +116,7 @@ const RULES: Shape = Shape {
     sets: &[&["tags"]],
     keyed: &[Keyed { at: &["rules"], keys: &["id", "name"], label: Some("name") }],
     wrapped: &[],
+    stamps: &[],
 };
 
 /// Decisions for an edit, taken one by one; 0 when they are used up.

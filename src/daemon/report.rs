@@ -26,7 +26,22 @@ pub(super) fn polled(work: &Work, polled: &Polled, story: Story) {
     if let Some(state) = polled.source_state {
         source_state(source, state, &why, story);
     }
+    for event in &polled.schema {
+        let (path, kind, segments) = (event.sign.path.as_str(), event.sign.kind.as_str(), event.segments);
+        info!(
+            source,
+            path,
+            kind,
+            segments,
+            "{source}: the provider's schema changes: {path} {kind} in {segments} segments so far"
+        );
+    }
     for made in &polled.committed {
+        // One line for a change of the schema is enough.
+        if made.cause.is_some() {
+            debug!(source, segment = &*made.key.id, version = made.seq, "{} (schema)", line(made));
+            continue;
+        }
         info!(source, segment = &*made.key.id, version = made.seq, outcome = made.op.as_str(), "{}", line(made));
     }
     match story.word {

@@ -11,6 +11,7 @@ const SHAPE: Shape = Shape {
         Keyed { at: &["data", "fields"], keys: &["title"], label: None },
     ],
     wrapped: &[&["rules"]],
+    stamps: &[],
 };
 
 /// The changes as `op path | field: old → new`, after folding them both ways.

@@ -14,6 +14,8 @@ pub struct Shape {
     pub keyed: &'static [Keyed],
     /// Places where an object stands for the array that holds only it. Wrapped one after the other, in this order.
     pub wrapped: &'static [KeyPath],
+    /// Members of the root in which the provider notes who changed the document, when, and how often.
+    pub stamps: &'static [&'static str],
 }
 
 /// An array whose items are matched by a key, not by position.
@@ -30,7 +32,7 @@ pub struct Keyed {
 
 impl Shape {
     /// Nothing is special: every array is ordered and unkeyed.
-    pub const PLAIN: Self = Self { volatile: &[], sets: &[], keyed: &[], wrapped: &[] };
+    pub const PLAIN: Self = Self { volatile: &[], sets: &[], keyed: &[], wrapped: &[], stamps: &[] };
 
     /// Whether the array at `keys` is set-like.
     pub fn is_set(&self, keys: &[&str]) -> bool {

@@ -7,6 +7,7 @@ const SHAPE: Shape = Shape {
     sets: &[&["tags"], &["deep", "set"]],
     keyed: &[],
     wrapped: &[&["rules"], &["deep", "one"]],
+    stamps: &[],
 };
 
 #[track_caller]

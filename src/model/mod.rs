@@ -152,6 +152,18 @@ words! {
 }
 
 words! {
+    /// How a provider's schema changed at one place: `schema_events.kind`.
+    SchemaKind {
+        /// A member is there that was not.
+        Appeared = "appeared",
+        /// A member is no longer there.
+        Disappeared = "disappeared",
+        /// A value is of another type.
+        TypeChanged = "type_changed",
+    }
+}
+
+words! {
     /// `segments.state`.
     SegmentState {
         /// Never seen.

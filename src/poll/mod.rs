@@ -9,6 +9,7 @@ mod judge;
 mod overlap;
 mod page;
 mod roster;
+mod schema;
 mod sweep;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::Permit;
 use crate::cache::{Cache, Cached};
 use crate::clock::{Clock, Now};
+use crate::drift::{Drift, Event};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceName, SourceState};
@@ -32,6 +34,7 @@ use crate::transport::{Answer, NoAnswer, Request, Transport};
 use health::Health;
 use judge::{Asked, Verdict, Wanted, judge};
 use overlap::Overlap;
+use schema::Weighed;
 
 pub use import::{BadLine, Configured, Import, ImportError, Imported, import};
 pub use page::{Covered, Swept, Walk};
@@ -51,13 +54,16 @@ pub struct Source {
     ignore: Vec<Path>,
     health: Mutex<Health>,
     overlap: Overlap,
+    /// What is known of changes of its schema; `None` until it is read from the file.
+    drift: tokio::sync::Mutex<Option<Drift<SegmentId>>>,
 }
 
 impl Source {
     /// The source as the file knows it.
     pub fn new(known: &KnownSource, provider: &'static dyn Provider, transport: Transport, ignore: Vec<Path>) -> Self {
         let (health, overlap) = (Mutex::new(Health::new(known.state)), Overlap::default());
-        Self { id: known.id, name: known.name.clone(), provider, transport, ignore, health, overlap }
+        let drift = tokio::sync::Mutex::new(None);
+        Self { id: known.id, name: known.name.clone(), provider, transport, ignore, health, overlap, drift }
     }
 }
 
@@ -72,6 +78,8 @@ pub struct Polled {
     pub source_state: Option<SourceState>,
     /// The versions that it made.
     pub committed: Vec<Arc<VersionEntry>>,
+    /// The changes of the provider's schema that it showed first.
+    pub schema: Vec<Event>,
 }
 
 /// Polls segments into one store. Clones share it.
@@ -143,7 +151,7 @@ impl Poller {
             let end = SegmentEnd { id: get.segment, outcome, etag, version };
             let segments = vec![end.clone()];
             let ended = Ended { poll, now, outcome, error, usage };
-            match self.finish(source, &answer, ended, segments, None).await {
+            match self.finish(source, &answer, ended, segments, &[&known.now.latest], None).await {
                 Ok(polled) => {
                     source.overlap.note(&polled, get.segment);
                     let made = polled.committed.first().map(|made| &**made);
@@ -212,7 +220,8 @@ impl Poller {
         source: &Source,
         answer: &Result<Answer, NoAnswer>,
         ended: Ended,
-        segments: Vec<SegmentEnd>,
+        mut segments: Vec<SegmentEnd>,
+        before: &[&Latest],
         absence: Option<Absence>,
     ) -> Result<Polled, Error> {
         let Ended { poll, now, outcome, error, usage } = ended;
@@ -221,6 +230,7 @@ impl Poller {
         let is_list_broken = outcome == Outcome::Malformed && segments.is_empty();
         let source_state = source.observe(if is_list_broken { Outcome::Failed } else { outcome });
         let pace = answer.map(|answer| answer.standing.pace).filter(|pace| source.health().pace != Some(*pace));
+        let weighed = self.weigh(source, &mut segments, before, now.wall).await?;
         let finish = FinishPoll {
             poll,
             now,
@@ -235,10 +245,9 @@ impl Poller {
             held_until: answer.and_then(|answer| answer.standing.hold).map(|hold| now.wall.plus(hold)),
             pace,
         };
-        let made = match absence {
-            None => self.store.finish_poll(finish).await?,
-            Some(absence) => self.store.finish_sweep(finish, absence).await?,
-        };
+        let seen = weighed.as_ref().map(|weighed| weighed.seen.clone()).unwrap_or_default();
+        let made = self.store.finish_seen(finish, absence, seen).await?;
+        let schema = weighed.map(Weighed::keep).unwrap_or_default();
         let committed: Vec<_> = made.into_iter().map(Arc::new).collect();
         let mut health = source.health();
         health.state = source_state.unwrap_or(health.state);
@@ -249,7 +258,7 @@ impl Poller {
             self.metrics.versioned(&source.name, version.op, version.changes.len());
             self.events.announce(Arc::clone(version));
         }
-        Ok(Polled { outcome, error, source_state, committed })
+        Ok(Polled { outcome, error, source_state, committed, schema })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
 use crate::poll::Polled;
 use crate::provider::{Found, Listed};
-use crate::store::{Absence, BeginPoll, Error, SegmentEnd, SegmentId};
+use crate::store::{Absence, BeginPoll, Error, Latest, SegmentEnd, SegmentId};
 
 /// Whose list is walked through, and for which segments.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ impl Poller {
             Ok(listed) => listed,
             Err(Refusal { outcome, error }) => {
                 let ended = Ended { poll, now, outcome, error: Some(error), usage: None };
-                let polled = self.finish(source, &answer, ended, Vec::new(), None).await?;
+                let polled = self.finish(source, &answer, ended, Vec::new(), &[], None).await?;
                 return Ok(Some(Swept { polled, covered: Vec::new(), step: None }));
             }
         };
@@ -95,7 +95,8 @@ impl Poller {
             let outcome =
                 if ends.iter().any(|end| end.version.is_some()) { Outcome::Updated } else { Outcome::Unchanged };
             let ended = Ended { poll, now, outcome, error: None, usage };
-            match self.finish(source, &answer, ended, ends.clone(), Some(absence.clone())).await {
+            let before: Vec<&Latest> = items.iter().map(|item| &item.known.now.latest).collect();
+            match self.finish(source, &answer, ended, ends.clone(), &before, Some(absence.clone())).await {
                 Ok(polled) => {
                     let mut covered = self.remember(&items, &ends, &polled, now).await;
                     for known in gone {

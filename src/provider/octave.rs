@@ -18,6 +18,7 @@ static SHAPE: Shape = Shape {
         Keyed { at: &["data", "customFields"], keys: &["title"], label: None },
     ],
     wrapped: &[],
+    stamps: &["updatedAt"],
 };
 
 /// The API of one workspace.

@@ -16,6 +16,7 @@ static SHAPE: Shape = Shape {
     sets: &[&["tags"], &["targetApps"], &["holdoutIDs"]],
     keyed: &[Keyed { at: &["rules"], keys: &["id", "baseID", "name"], label: Some("name") }],
     wrapped: &[&["rules"]],
+    stamps: &["lastModifiedTime", "lastModifierID", "lastModifierName", "lastModifierEmail", "version"],
 };
 
 /// The Console API of one project.

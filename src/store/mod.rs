@@ -27,7 +27,7 @@ pub use read::{
 };
 pub use write::{
     Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Import, ImportedSource, Known, KnownSource, NewVersion,
-    Observed, Retired, SegmentEnd, Standing, Store, StoredDocument,
+    Observed, Retired, SchemaPast, SchemaSeen, SegmentEnd, Standing, Store, StoredDocument,
 };
 
 use error::Fault;

@@ -37,7 +37,8 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     table changes: version_id, ordinal, observed_at, op, path, field, old, new
     table polls: id, source_id, segment_id, kind, started_at, finished_at, outcome, http_status, bytes, usage, error, boot_ms
     table clock: boot_id, monotonic_ms, wall_ms, first_poll, one
-    table schema_events: id, source_id, observed_at, path, kind, segments
+    table schema_events: id, source_id, observed_at, path, kind, segments, last_seen_at
+    table schema_versions: version_id
     view segment_now: source, segment, provider, name, state, version, valid_from, checked_at, modified_at, modified_by, document
     view segment_history: source, segment, version, op, valid_from, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, document
     view change_log: observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by, summary

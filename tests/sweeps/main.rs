@@ -16,5 +16,6 @@ mod modes;
 mod odd;
 mod overlap;
 mod pace;
+mod schema;
 mod trouble;
 mod world;

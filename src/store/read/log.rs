@@ -128,7 +128,7 @@ fn sql(filter: &LogFilter, way: Way, limit: Option<u32>) -> (String, Vec<Value>)
         terms.add(format!("{plus}v.modified_by IN (SELECT value FROM json_each({names}))"));
     }
     if filter.no_schema {
-        terms.add("v.cause IS NULL");
+        terms.add("v.cause IS NULL AND NOT EXISTS (SELECT 1 FROM schema_versions AS x WHERE x.version_id = v.id)");
     }
     let mut change = filter.change_op.map(|op| format!(" AND c.op = '{op}'")).unwrap_or_default();
     if let Some(field) = &filter.field {

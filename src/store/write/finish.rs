@@ -5,7 +5,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Fault, NewVersion, Segment, Store, tick};
+use super::schema::note;
+use super::{Fault, NewVersion, SchemaSeen, Segment, Store, tick};
 use crate::clock::Now;
 use crate::model::{Outcome, SegmentState, SourceState, UnixMs};
 use crate::store::{Columns, Error, PollId, SegmentId, VersionEntry};
@@ -71,6 +72,27 @@ impl Store {
         self.run(move |connection| {
             still_absent(connection, &absence, end.now)?;
             finish(connection, end)
+        })
+        .await
+    }
+
+    /// The same for any poll, with what it shows of changes of the provider's schema.
+    pub async fn finish_seen(
+        &self,
+        end: FinishPoll,
+        absence: Option<Absence>,
+        schema: SchemaSeen,
+    ) -> Result<Vec<VersionEntry>, Error> {
+        self.run(move |connection| {
+            if let Some(absence) = &absence {
+                still_absent(connection, absence, end.now)?;
+            }
+            let (poll, now) = (end.poll, end.now.wall);
+            let made = finish(connection, end)?;
+            let source = connection
+                .query_row("SELECT source_id FROM polls WHERE id = ?1", [poll], |row| row.get("source_id"))?;
+            note(connection, source, now, &schema)?;
+            Ok(made)
         })
         .await
     }

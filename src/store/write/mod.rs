@@ -11,12 +11,14 @@ mod keep;
 mod log;
 mod poll;
 mod queue;
+mod schema;
 mod version;
 
 pub use declare::{DeclareSource, Declared, Known, KnownSource, Retired};
 pub use finish::{Absence, FinishPoll, SegmentEnd};
 pub use import::{Import, ImportedSource, Standing};
 pub use poll::BeginPoll;
+pub use schema::{SchemaPast, SchemaSeen};
 pub use version::{NewVersion, Observed, StoredDocument};
 
 use std::collections::VecDeque;

@@ -92,6 +92,16 @@ impl Cache {
         })
     }
 
+    /// What the entries weigh together, in bytes; entries of the last moments may be missing.
+    pub fn bytes(&self) -> u64 {
+        self.entries.weighted_size()
+    }
+
+    /// How many segments it holds, as far as it has counted.
+    pub fn entries(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
     /// Takes over what a commit has made of a segment.
     pub async fn put(&self, now: SegmentNow) {
         let key = now.key.clone();

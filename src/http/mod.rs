@@ -9,6 +9,7 @@ mod gate;
 mod guard;
 mod list;
 mod listen;
+mod metrics;
 mod openapi;
 mod problem;
 mod proxy;
@@ -42,6 +43,7 @@ use crate::provider::Provider;
 use crate::secret::KeyPrint;
 use crate::store::{Error, Reader, Readers};
 
+use metrics::Sizes;
 use problem::Problem;
 use query::Query;
 
@@ -134,6 +136,12 @@ impl Api {
         &self.shared.wiring.live
     }
 
+    /// What the file and the cache take.
+    fn sizes(&self) -> Sizes {
+        let ((database, wal), cache) = (self.shared.wiring.readers.bytes(), &self.settings().cache);
+        Sizes { database, wal, cache: cache.bytes(), entries: cache.entries() }
+    }
+
     fn events(&self) -> &Events {
         &self.shared.wiring.events
     }
@@ -184,6 +192,7 @@ type Route = (&'static str, &'static str, MethodRouter<Api>);
 fn closed() -> Vec<Route> {
     vec![
         ("/readyz", "get", get(status::readyz)),
+        ("/metrics", "get", get(metrics::page)),
         ("/v1/status", "get", get(status::status)),
         ("/openapi.json", "get", get(openapi::document)),
         ("/v1/segments", "get", get(list::segments)),

@@ -62,6 +62,7 @@ async fn every_operation_answers_as_it_says() {
             ("get", "/healthz", "/healthz", none.clone(), 200),
             ("get", "/readyz", "/readyz", none.clone(), 200),
             ("get", "/readyz", "/readyz?x", none.clone(), 400),
+            ("get", "/metrics", "/metrics", none.clone(), 200),
             ("get", "/v1/status", "/v1/status", none.clone(), 200),
             ("get", "/v1/status", "/v1/status?x=1", none.clone(), 400),
             ("get", "/openapi.json", "/openapi.json", none.clone(), 200),

@@ -8,6 +8,7 @@ mod client;
 mod common;
 mod described;
 mod listener;
+mod metrics;
 mod proxies;
 mod safety;
 mod segments;

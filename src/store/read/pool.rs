@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Error, Reader};
 use crate::model::SegmentKey;
-use crate::store::{OpenError, SegmentNow};
+use crate::store::{OpenError, SegmentNow, beside};
 
 /// Reads at one time; more wait their turn.
 const AT_ONCE: usize = 4;
@@ -31,6 +31,12 @@ impl Readers {
     /// Readers of the database at `path`, which is opened by the first read.
     pub fn new(path: &Path) -> Self {
         Self(Arc::new(Pool { path: path.to_owned(), idle: Mutex::default(), slots: Semaphore::new(AT_ONCE) }))
+    }
+
+    /// How large the database and its write-ahead log are, in bytes.
+    pub fn bytes(&self) -> (u64, u64) {
+        let size = |path: &Path| path.metadata().map_or(0, |found| found.len());
+        (size(&self.0.path), size(&beside(&self.0.path, "-wal")))
     }
 
     /// Runs `work` with a reader. It runs to its end even when the caller stops waiting for it.

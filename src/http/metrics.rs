@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use super::Api;
 use crate::live::{AccountLive, Snapshot, SourceLive};
 use crate::metrics::{CONTENT_TYPE as PROMETHEUS, Gauges};
-use crate::model::{SegmentState, SourceState};
+use crate::model::{SegmentState, SourceName, SourceState};
 
 /// What is measured besides the snapshot: bytes, and entries of the cache.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,7 +83,7 @@ fn in_state(source: &SourceLive, state: SegmentState) -> usize {
 fn accounts(gauges: &mut Gauges, accounts: &[AccountLive]) {
     let names: Vec<String> = accounts
         .iter()
-        .map(|account| account.sources.iter().map(|source| source.as_str()).collect::<Vec<_>>().join("+"))
+        .map(|account| account.sources.iter().map(SourceName::as_str).collect::<Vec<_>>().join("+"))
         .collect();
     let accounts = || names.iter().map(String::as_str).zip(accounts);
     let windows: Vec<(&str, String, f64, f64)> = accounts()

@@ -10,14 +10,13 @@ use owo_colors::OwoColorize;
 use serde_json::{Value, json};
 
 use super::{
-    Context, Detail, Exit, Format, JsonChange, Output, Paging, Time, csv_row, safe, safe_json, segment_in, show_change,
-    version_in,
+    Context, Detail, Exit, Format, Output, Paging, Time, csv_row, safe, safe_json, segment_in, show_change, version_in,
 };
 use crate::diff::{Comparison, compare};
 use crate::document::{self, Shape};
 use crate::model::{Change, Op, SegmentKey, UnixMs};
 use crate::provider;
-use crate::store::{At, LogFilter, Reader, Scope, StoredVersion, VersionEntry};
+use crate::store::{At, LogFilter, Reader, Scope, StoredVersion, ToldChange, VersionEntry};
 
 /// So many unchanged things are named before it is said how many more there are.
 const NAMED: usize = 12;
@@ -235,7 +234,7 @@ impl Difference {
             "source": self.key.source, "segment": self.key.id, "from": side(&self.from), "to": side(&self.to),
             "versions": self.between.len(),
             "missed_revisions": self.between.iter().filter_map(|version| version.missed_revisions).sum::<i64>(),
-            "changes": self.comparison.changes.iter().map(JsonChange::of).collect::<Vec<_>>(),
+            "changes": self.comparison.changes.iter().map(ToldChange::of).collect::<Vec<_>>(),
             "unchanged": self.comparison.unchanged,
         })
     }

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Context, Detail, Exit, Format, JsonChange, Output, Paging, Time, block, complain, csv_row, did_you_mean,
-    known_source, line, runtime, safe_json, segment_in,
+    Context, Detail, Exit, Format, Output, Paging, Time, block, complain, csv_row, did_you_mean, known_source, line,
+    runtime, safe_json, segment_in,
 };
-use crate::model::{ChangeOp, Op, SourceName, UnixMs};
+use crate::model::{ChangeOp, Op, UnixMs};
 use crate::store::{self, LogFilter, OpenError, Pattern, Reader, Scope, VersionEntry, VersionId};
 
 /// How many versions are read at once.
@@ -291,51 +290,11 @@ impl Printer {
                 block(output, version, detail)?;
             }
             Shape::Line(detail) => line(output, version, detail)?,
-            Shape::Json => writeln!(output, "{}", safe_json(&serde_json::to_string(&Json::of(version))?))?,
+            Shape::Json => writeln!(output, "{}", safe_json(&serde_json::to_string(version)?))?,
             Shape::Csv => csv(output, version)?,
         }
         self.shown += 1;
         Ok(())
-    }
-}
-
-/// A version as one JSON object.
-#[derive(Serialize)]
-struct Json<'a> {
-    observed_at: UnixMs,
-    changed_after: Option<UnixMs>,
-    source: &'a SourceName,
-    segment: &'a str,
-    version: i64,
-    op: Op,
-    cause: Option<&'a str>,
-    valid_to: Option<UnixMs>,
-    modified_at: Option<UnixMs>,
-    modified_by: Option<&'a str>,
-    revision: Option<i64>,
-    revision_before: Option<i64>,
-    missed_revisions: Option<i64>,
-    changes: Vec<JsonChange<'a>>,
-}
-
-impl<'a> Json<'a> {
-    fn of(version: &'a VersionEntry) -> Self {
-        Self {
-            observed_at: version.observed_at,
-            changed_after: version.changed_after,
-            source: &version.key.source,
-            segment: &version.key.id,
-            version: version.seq,
-            op: version.op,
-            cause: version.cause.as_deref(),
-            valid_to: version.valid_to,
-            modified_at: version.modified_at,
-            modified_by: version.modified_by.as_deref(),
-            revision: version.revision,
-            revision_before: version.revision_before,
-            missed_revisions: version.missed_revisions,
-            changes: version.changes.iter().map(JsonChange::of).collect(),
-        }
     }
 }
 

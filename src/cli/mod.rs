@@ -51,7 +51,7 @@ use input::{Named, Time, did_you_mean, known_source, named, say_which, segment_i
 use outlook::{AccountOutlook, Outlook, Row};
 use output::{Output, columns, complain, counted, csv_row, exact, is_terminal, progress_bar, safe, safe_json, span};
 use pager::{Pager, Paging};
-use render::{Detail, JsonChange, block, line, pretty, show_change};
+use render::{Detail, block, line, pretty, show_change};
 use segment::{Allowance, segment_status};
 
 /// Where a configuration is looked for when none is named.
@@ -60,7 +60,7 @@ const PLACES: [&str; 2] = ["segsync.toml", "/etc/segsync/config.toml"];
 const ABOUT: &str = "Mirrors customer segments into one SQLite file with a complete change history";
 
 const LONG_ABOUT: &str = "\
-Mirrors customer segments that live in other products into one SQLite file with a complete change history, and never
+Mirrors customer segments that live in other products into one SQLite file with a complete change history, and never \
 exceeds the request budgets of these products. `segsync config example` shows which products there are.
 
 `segsync run` is the daemon. The other verbs read the file it writes, whether it runs or not.";

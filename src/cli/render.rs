@@ -5,7 +5,6 @@
 use std::io::{self, Write};
 
 use owo_colors::{OwoColorize, Style};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::{safe, safe_json};
@@ -120,34 +119,6 @@ fn circumstances(version: &VersionEntry) -> Vec<String> {
         told.push(format!("cause: {}", safe(cause)));
     }
     told
-}
-
-/// A change in JSON.
-#[derive(Serialize)]
-pub(super) struct JsonChange<'a> {
-    op: ChangeOp,
-    field: &'a str,
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new: Option<Value>,
-}
-
-impl<'a> JsonChange<'a> {
-    pub(super) fn of(change: &'a Change) -> Self {
-        // The file holds JSON texts; one that somebody damaged is shown as the text that it is.
-        let value = |text: &Option<String>| {
-            text.as_ref().map(|text| document::parse(text).unwrap_or_else(|_| Value::from(text.as_str())))
-        };
-        Self {
-            op: change.op,
-            field: &change.field,
-            path: &change.path,
-            old: value(&change.old),
-            new: value(&change.new),
-        }
-    }
 }
 
 /// The date, the time to the second and the milliseconds of a time that shows as RFC 3339.

@@ -9,8 +9,8 @@ use crate::document;
 use crate::model::{Change, ChangeOp};
 
 /// A change with its values as JSON instead of as text.
-#[derive(Serialize)]
-struct Told<'a> {
+#[derive(Debug, Serialize)]
+pub struct ToldChange<'a> {
     op: ChangeOp,
     field: &'a str,
     path: &'a str,
@@ -20,8 +20,9 @@ struct Told<'a> {
     new: Option<Value>,
 }
 
-impl<'a> Told<'a> {
-    fn of(change: &'a Change) -> Self {
+impl<'a> ToldChange<'a> {
+    /// Of a change as the file holds it.
+    pub fn of(change: &'a Change) -> Self {
         // The file holds JSON texts; one that somebody damaged is shown as the text that it is.
         let value = |text: &Option<String>| {
             text.as_ref().map(|text| document::parse(text).unwrap_or_else(|_| Value::from(text.as_str())))
@@ -47,7 +48,7 @@ impl Serialize for VersionEntry {
         object.serialize_field("revision", &self.revision)?;
         object.serialize_field("revision_before", &self.revision_before)?;
         object.serialize_field("missed_revisions", &self.missed_revisions)?;
-        object.serialize_field("changes", &self.changes.iter().map(Told::of).collect::<Vec<_>>())?;
+        object.serialize_field("changes", &self.changes.iter().map(ToldChange::of).collect::<Vec<_>>())?;
         object.end()
     }
 }

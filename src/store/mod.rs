@@ -18,6 +18,7 @@ mod write;
 use age::age_ms;
 pub use age::{Moment, time_since};
 pub use chain::{GENESIS, VersionFields, chain_link};
+pub use entry::ToldChange;
 pub use error::{Error, OpenError};
 pub use file::Holder;
 pub use latest::{Latest, SegmentNow};

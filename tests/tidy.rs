@@ -216,3 +216,48 @@ fn main_only_dispatches() {
     let main = sources().into_iter().find(|file| file.path == "main.rs").expect("main.rs");
     assert!(main.text.lines().count() <= 40, "{} lines", main.text.lines().count());
 }
+
+/// What `docs/reliability.md` names: files and folders of the repository, and tests in the file named before them.
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/reliability.md")).expect("the page");
+    let (mut wrong, mut promises) = (Vec::new(), 0);
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise ")) {
+        promises += 1;
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [_, holders, _] = cells[..] else {
+            wrong.push(format!("not three cells: {row}"));
+            continue;
+        };
+        let mut text = None;
+        for quoted in holders.split('`').skip(1).step_by(2) {
+            let words: Vec<&str> = quoted.split(' ').collect();
+            for (at, word) in words.iter().enumerate() {
+                let is_file = ["tests/", "fuzz/", "src/", ".ci/"].iter().any(|folder| word.starts_with(folder));
+                let file = root.join(word);
+                if is_file && !file.exists() {
+                    wrong.push(format!("there is no {word}"));
+                } else if is_file && file.is_file() {
+                    text = fs::read_to_string(file).ok();
+                }
+                if at > 0 && words[at - 1] == "--test" {
+                    let (file, folder) = (format!("tests/{word}.rs"), format!("tests/{word}/main.rs"));
+                    if !root.join(&file).exists() && !root.join(&folder).exists() {
+                        wrong.push(format!("there are no tests {word}"));
+                    }
+                }
+            }
+            let is_test = quoted.contains('_')
+                && quoted.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit());
+            if is_test && !text.as_ref().is_some_and(|text| text.contains(&format!("fn {quoted}("))) {
+                wrong.push(format!("there is no test {quoted} in the file before it"));
+            }
+        }
+        if !holders.contains('`') {
+            wrong.push(format!("nothing holds it: {row}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(promises >= 20, "the page was not read");
+}

@@ -85,6 +85,9 @@ impl Look {
 /// The application id and version in the file's header.
 fn header(path: &Path) -> rusqlite::Result<(i64, i64)> {
     let connection = open_immutable(path)?;
+    // Half-way through a checkpoint, or after one that was cut short, the header may count pages that only the log has
+    // yet. Without this SQLite would call such a file damaged; nothing is written through this connection.
+    connection.pragma_update(None, "writable_schema", true)?;
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get(0));
     Ok((number("application_id")?, number("user_version")?))
 }

@@ -1,10 +1,11 @@
 //! Whose file it is, what a fresh one holds, and that there is one writer.
 
 use rusqlite::Connection;
+use segsync::model::Op;
 use segsync::store::migrate::latest_version;
-use segsync::store::{OpenError, Reader, Store};
+use segsync::store::{LogFilter, OpenError, Reader, Store};
 
-use crate::world::{TIMEOUT, World, contents};
+use crate::world::{TIMEOUT, World, change, contents, tracking};
 
 /// The refusal, after a check that it left every file as it was.
 fn refused(world: &World) -> OpenError {
@@ -171,6 +172,34 @@ fn a_damaged_file_is_an_error_and_no_panic() {
     assert!(error.contains("it is damaged"), "{error}");
     let error = Reader::open(world.file()).expect_err("damaged").to_string();
     assert!(error.contains("it is damaged"), "{error}");
+}
+
+/// A checkpoint writes page after page, the header first: what a kill or a full disk leaves is whole with its log.
+#[tokio::test]
+async fn a_file_whose_checkpoint_was_cut_short_is_whole() {
+    let (world, cut) = (World::new(), World::new());
+    let (store, declared) = tracking(&world, &["a"]).await;
+    store.checkpoint().await.expect("an empty log");
+    for n in 0..10 {
+        let op = if n == 0 { Op::Create } else { Op::Update };
+        let text = format!("\"{n}{}\"", "x".repeat(50_000));
+        change(&world, &store, &declared.segments[0], n, op, Some(&text)).await;
+    }
+    for suffix in ["", "-wal"] {
+        let name = format!("segsync.db{suffix}");
+        std::fs::copy(world.folder.path().join(&name), cut.folder.path().join(&name)).expect("copied");
+    }
+    store.close().await.expect("closed");
+    let (whole, mut part) = [&world, &cut].map(|world| std::fs::read(world.file()).expect("read")).into();
+    assert!(part.len() < whole.len(), "its pages wait in the log");
+    for pages in [1, 2, part.len() / 4096] {
+        part[..pages * 4096].copy_from_slice(&whole[..pages * 4096]);
+        std::fs::write(cut.file(), &part).expect("written");
+        let reader = Reader::open(cut.file()).unwrap_or_else(|error| panic!("{pages} pages: {error}"));
+        assert_eq!(reader.log(&LogFilter::default()).expect("read").len(), 10, "{pages} pages");
+    }
+    drop(Store::open(cut.file(), &cut.clock(), TIMEOUT).expect("opened"));
+    assert_eq!(cut.number("SELECT count(*) FROM versions"), 10);
 }
 
 #[test]

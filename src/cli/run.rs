@@ -43,8 +43,9 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<Exit> {
     match runtime.block_on(serve(context, prepared, sockets, &level, signals)) {
         Ok(()) => Ok(Exit::Done),
         Err(failure) => {
-            let lead = super::lead(&failure);
-            error!("{lead}{failure:#}");
+            let why = format!("{}{failure:#}", super::lead(&failure));
+            error!("{why}");
+            systemd::status(&why);
             Ok(Exit::Failed)
         }
     }

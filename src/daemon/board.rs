@@ -152,15 +152,17 @@ impl Board {
         }
     }
 
-    /// The store failed; whether it had not before. Two polls that do not fit each other are not its trouble.
+    /// The store failed; whether that is news. Two polls that do not fit each other are not its trouble, and one whose
+    /// files are gone ends the daemon, which tells it then.
     pub(super) fn store_failed(&self, failure: &store::Error, now: Now) -> bool {
         if matches!(failure, store::Error::Conflict { .. }) {
             return false;
         }
+        let ends = matches!(failure, store::Error::Displaced { .. });
         let mut board = self.lock();
         let since = board.store_error.as_ref().map(|trouble| trouble.since);
         board.store_error = Some(StoreTrouble { since: since.unwrap_or(now.wall), error: failure.to_string() });
-        since.is_none()
+        since.is_none() && !ends
     }
 
     /// The store works; since when it had not, if so.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// How often the log is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -26,12 +26,14 @@ enum News {
 
 impl LogWatch {
     /// Looks, and logs what is new.
-    pub(super) fn look(&mut self, store: &Store) {
+    pub(super) async fn look(&mut self, store: &Store) {
         let bytes = store.wal_bytes();
         match self.news(bytes) {
             Some(News::Large) => {
+                // Commits do not tell when what they wrote cannot be moved on.
+                let moved = store.checkpoint().await;
                 let readers = store.readers();
-                warn!(wal_bytes = bytes, readers = ?readers, "{}", large(bytes, &readers));
+                warn!(wal_bytes = bytes, readers = ?readers, "{}", large(bytes, &readers, moved.err().as_ref()));
             }
             Some(News::SmallAgain) => info!(wal_bytes = bytes, "the write-ahead log is small again"),
             None => (),
@@ -49,7 +51,14 @@ impl LogWatch {
     }
 }
 
-fn large(bytes: u64, readers: &[u32]) -> String {
+fn large(bytes: u64, readers: &[u32], failure: Option<&store::Error>) -> String {
+    let mib = bytes / 1024 / 1024;
+    if let Some(failure) = failure {
+        return format!(
+            "the write-ahead log has grown to {mib} MiB, for it cannot be moved into the database: failed to {failure}; \
+             nothing is lost; it shrinks once that works"
+        );
+    }
     let who = match readers {
         [] => "an unknown process keeps a transaction open".to_owned(),
         [one] => format!("process {one} keeps a transaction open"),
@@ -58,10 +67,7 @@ fn large(bytes: u64, readers: &[u32]) -> String {
             format!("the processes {} have transactions open", pids.join(", "))
         }
     };
-    format!(
-        "the write-ahead log has grown to {} MiB, for {who}; nothing is lost; it shrinks once that is ended",
-        bytes / 1024 / 1024
-    )
+    format!("the write-ahead log has grown to {mib} MiB, for {who}; nothing is lost; it shrinks once that is ended")
 }
 
 #[cfg(test)]
@@ -82,13 +88,19 @@ mod tests {
 
     #[test]
     fn a_large_log_is_told_with_who_keeps_it() {
-        let said = large(70 * 1024 * 1024, &[4711]);
+        let said = large(70 * 1024 * 1024, &[4711], None);
         assert_eq!(
             said,
             "the write-ahead log has grown to 70 MiB, for process 4711 keeps a transaction open; nothing is lost; \
              it shrinks once that is ended"
         );
-        assert!(large(LARGE, &[3, 5]).contains("the processes 3, 5 have transactions open"));
-        assert!(large(LARGE, &[]).contains("an unknown process keeps"));
+        assert!(large(LARGE, &[3, 5], None).contains("the processes 3, 5 have transactions open"));
+        assert!(large(LARGE, &[], None).contains("an unknown process keeps"));
+        let full = store::Error::Full { path: std::path::Path::new("/x/a.db").into() };
+        assert_eq!(
+            large(LARGE, &[4711], Some(&full)),
+            "the write-ahead log has grown to 64 MiB, for it cannot be moved into the database: failed to write to \
+             /x/a.db: the disk is full; nothing is lost; it shrinks once that works"
+        );
     }
 }

@@ -119,16 +119,18 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     let mut look = interval_at(clock.now().mono + LOOK_EVERY, LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut log = LogWatch::default();
-    loop {
+    let displaced = loop {
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => break None,
+            // Whoever manages the daemon starts it again, with what is at the path then.
+            failure = store.displaced() => break Some(failure),
             Some(prepared) = reloads.recv() => {
                 manager.tell(Notice::Reloading);
                 keep = keep_polls(&prepared.config);
                 let before = Arc::clone(&engine.board);
                 engine.stop().await;
                 if shutdown.is_cancelled() {
-                    break;
+                    break None;
                 }
                 // Anew, for what the configuration changes in the file does not pass through it.
                 let cache = new_cache(&readers, &prepared, poller.metrics());
@@ -147,15 +149,16 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
                 prune_at = clock.now().mono + pause;
             }
             _ = tell.tick() => engine.tell_usage(),
-            _ = look.tick() => log.look(&store),
+            _ = look.tick() => log.look(&store).await,
             () = &mut fed => (),
             () = &mut told => (),
         }
-    }
+    };
     info!("stopping");
     live.stopping();
     tokio::join!(front.close(), engine.stop());
-    store.close().await.context("close the database")
+    let closed = store.close().await.context("close the database");
+    displaced.map_or(closed, |failure| Err(failure.into()))
 }
 
 /// Opens the database, and upgrades it for as long as that takes; `None` when `shutdown` came before the end of that.

@@ -38,6 +38,16 @@ pub enum Error {
         /// What SQLite or the reader found.
         reason: Arc<str>,
     },
+    /// The open files are no longer those at the path; nothing more is written to them.
+    #[error("use {}: {what} was {happened} while it was in use; start again to go on with what is there now", path.display())]
+    Displaced {
+        /// The database.
+        path: Arc<Path>,
+        /// Which of its files.
+        what: &'static str,
+        /// What became of it.
+        happened: &'static str,
+    },
     /// Anything else.
     #[error("use {}: {reason}", path.display())]
     Other {

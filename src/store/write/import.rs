@@ -48,9 +48,10 @@ impl Store {
     pub fn import<T, E: From<Error>>(&self, now: Now, work: impl FnOnce(&Import<'_>) -> Result<T, E>) -> Result<T, E> {
         let shared = &self.0;
         let mut writer = lock(&shared.writer);
-        let Some((connection, _)) = &mut *writer else { return Err(Error::closed(&shared.path).into()) };
+        let Some(writer) = &mut *writer else { return Err(Error::closed(&shared.path).into()) };
+        shared.look(writer)?;
         let sql = |error| E::from(Error::of(&shared.path, &error));
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
+        let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
         let done = work(&Import { connection: &transaction, path: &shared.path, now })?;
         tick(&transaction, now).map_err(sql)?;
         transaction.commit().map_err(sql)?;

@@ -5,11 +5,13 @@
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use rustix::fs::{major, minor};
+use tokio::task::spawn_blocking;
 
-use super::Store;
+use super::{Error, Shared, Store, lock};
 use crate::store::beside;
 
 /// What the log is cut down to once all of it is in the database, in bytes: about what a checkpoint takes at a time.
@@ -25,11 +27,27 @@ impl Store {
         beside(self.path(), "-wal").metadata().map_or(0, |found| found.len())
     }
 
+    /// Moves what the log holds into the database, as far as no reader is in the way; commits do the same from time to
+    /// time, but do not tell whether it worked.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.0);
+        let done = spawn_blocking(move || shared.checkpoint()).await;
+        done.unwrap_or_else(|_| Err(Error::closed(&self.0.path)))
+    }
+
     /// The processes that have a transaction open for reading, this one included, as far as the kernel tells. Blocks.
     pub fn readers(&self) -> Vec<u32> {
         let Ok(index) = beside(self.path(), "-shm").metadata() else { return Vec::new() };
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
         readers_in(&locks, &index)
+    }
+}
+
+impl Shared {
+    fn checkpoint(&self) -> Result<(), Error> {
+        let Some(writer) = &*lock(&self.writer) else { return Err(Error::closed(&self.path)) };
+        let done = writer.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        done.map_err(|error| Error::of(&self.path, &error))
     }
 }
 

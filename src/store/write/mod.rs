@@ -9,6 +9,7 @@ mod finish;
 mod import;
 mod keep;
 mod log;
+mod place;
 mod poll;
 mod queue;
 mod schema;
@@ -28,13 +29,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
-use tokio::sync::oneshot;
+use tokio::sync::{SetOnce, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::{Error, Fault, Lock, OpenError};
 use crate::clock::{Clock, Now};
 use crate::metrics::Metrics;
 use keep::now;
+use place::Place;
 use queue::{Done, Job, Task, commit_all};
 use version::Segment;
 
@@ -49,8 +51,17 @@ struct Shared {
     /// Where the length of each commit is told.
     metrics: OnceLock<Metrics>,
     jobs: Mutex<VecDeque<Box<dyn Job>>>,
-    /// `None` once closed. The lock goes after the connection.
-    writer: Mutex<Option<(Connection, Lock)>>,
+    /// `None` once closed.
+    writer: Mutex<Option<Writer>>,
+    /// Why nothing is written any more, where the open files are no longer those at the path.
+    displaced: SetOnce<Error>,
+}
+
+struct Writer {
+    connection: Connection,
+    place: Place,
+    /// Goes last.
+    lock: Lock,
 }
 
 impl fmt::Debug for Store {
@@ -93,9 +104,9 @@ impl Store {
         goes_on: impl FnMut() -> bool + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (path, connection, lock) = begin::open(path.as_ref(), clock, timeout, goes_on)?;
-        let writer = Mutex::new(Some((connection, lock)));
-        let (clock, metrics) = (clock.clone(), OnceLock::new());
-        Ok(Self(Arc::new(Shared { path, clock, metrics, jobs: Mutex::default(), writer })))
+        let writer = Mutex::new(Some(Writer { connection, place: Place::of(&path), lock }));
+        let (clock, metrics, displaced) = (clock.clone(), OnceLock::new(), SetOnce::new());
+        Ok(Self(Arc::new(Shared { path, clock, metrics, jobs: Mutex::default(), writer, displaced })))
     }
 
     /// Tells `metrics` how long each commit takes from now on, unless others are told already.
@@ -111,6 +122,12 @@ impl Store {
     /// Commits a write that changes nothing but the time of the last one: whether the disk still takes any.
     pub async fn beat(&self, now: Now) -> Result<(), Error> {
         self.run(move |connection| Ok(tick(connection, now).map(|_| ())?)).await
+    }
+
+    /// Waits, mostly for ever, until a job has found that the open files are no longer those at the path. It and all
+    /// later ones fail; what was committed before is in the files that are open, and [`Store::close`] puts it together.
+    pub async fn displaced(&self) -> Error {
+        self.0.displaced.wait().await.clone()
     }
 
     /// Finishes what is queued, moves the write-ahead log into the database and lets go of the file, which stays
@@ -152,23 +169,39 @@ impl Shared {
     fn work_off(&self) -> Done {
         let mut writer = lock(&self.writer);
         let jobs = std::mem::take(&mut *lock(&self.jobs));
-        let Some((connection, _)) = &mut *writer else { return Done::refused(jobs, Error::closed(&self.path)) };
+        let Some(writer) = &mut *writer else { return Done::refused(jobs, Error::closed(&self.path)) };
         if jobs.is_empty() {
             return Done::default();
         }
+        if let Err(error) = self.look(writer) {
+            return Done::refused(jobs, error);
+        }
         let began = self.clock.now().mono;
-        let done = commit_all(connection, &self.path, jobs);
+        let done = commit_all(&mut writer.connection, &self.path, jobs);
         if let Some(metrics) = self.metrics.get() {
             metrics.committed(self.clock.now().mono - began);
         }
         done
     }
 
+    /// Refuses to write once the open files were not those at the path.
+    fn look(&self, writer: &Writer) -> Result<(), Error> {
+        let looked = self.displaced.get().map_or_else(|| writer.place.check(), |known| Err(known.clone()));
+        looked.inspect_err(|error| {
+            // Whoever came first has told.
+            drop(self.displaced.set(error.clone()));
+        })
+    }
+
     fn close(&self) -> Result<(), Error> {
         self.work_off().tell();
-        let Some((connection, lock)) = lock(&self.writer).take() else { return Ok(()) };
-        let result = begin::leave(connection);
+        let Some(Writer { connection, place, lock }) = lock(&self.writer).take() else { return Ok(()) };
+        let left = begin::leave(connection).map_err(|error| Error::of(&self.path, &error));
+        let parted = place.part().map_err(|error| Error::Other {
+            path: Arc::clone(&self.path),
+            reason: format!("set a log aside that is not its own: {error}").into(),
+        });
         drop(lock);
-        result.map_err(|error| Error::of(&self.path, &error))
+        left.and(parted)
     }
 }

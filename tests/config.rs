@@ -240,11 +240,22 @@ fn unknown_keys_name_the_nearest() {
 }
 
 #[test]
-fn what_later_versions_have_is_not_there_yet() {
-    let later = "[store]\npath = \"x\"\nkeep_versions = \"1y\"\n";
-    let source = HEAD.split_once('\n').map_or("", |(_, source)| source);
-    assert_snapshot!(errors(&format!("{later}{source}segments = \"all\"")),
-        @"x.toml:3:1: store.keep_versions: not in this version; leave it out");
+fn versions_are_kept_for_ever_or_for_a_day_at_least() {
+    let config = |kept: &str| {
+        format!(
+            "{}segments = [\"s\"]",
+            HEAD.replace("\"/var/x.db\"", &format!("\"/var/x.db\", keep_versions = {kept}"))
+        )
+    };
+    assert_eq!(good(&format!("{HEAD}segments = [\"s\"]")).store.keep_versions, None);
+    let two_years = good(&config("\"2y\""));
+    assert_eq!(two_years.store.keep_versions, Some(Duration::from_secs(2 * 31_557_600)));
+    assert_eq!(good(&two_years.show()), two_years);
+    assert_snapshot!(["\"2m\"", "\"23h\"", "730"].map(|kept| errors(&config(kept))).join("\n"), @r#"
+    x.toml:1:47: store.keep_versions: "2m" is minutes (months are "M"), too short a history; expected a day or more, such as "90d" or "2y"; without the key, versions are kept for ever
+    x.toml:1:47: store.keep_versions: "23h" is too short a history; expected a day or more, such as "90d" or "2y"; without the key, versions are kept for ever
+    x.toml:1:47: store.keep_versions: found an integer; expected a day or more, such as "90d" or "2y"; without the key, versions are kept for ever
+    "#);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use owo_colors::OwoColorize;
 use serde_json::{Value, json};
 
 use super::{
-    Context, Detail, Exit, Format, Output, Paging, Time, csv_row, safe, safe_json, segment_in, show_change, version_in,
+    Context, Detail, Exit, Format, Output, Paging, Time, csv_row, document_of, safe, safe_json, segment_in,
+    show_change, version_in,
 };
 use crate::diff::{Comparison, compare};
 use crate::document::{self, Shape};
@@ -138,11 +139,9 @@ struct Difference {
 
 impl Difference {
     fn of(reader: &Reader, key: &SegmentKey, from: StoredVersion, to: StoredVersion) -> Result<Self> {
-        let value = |side: &StoredVersion| match side.document.as_deref() {
-            Some(text) => {
-                document::parse(text).or_else(|error| bail!("v{} of {key} is no JSON: {error}", side.entry.seq))
-            }
-            None => bail!("{key} never had a document"),
+        let value = |side: &StoredVersion| {
+            let text = document_of(side)?;
+            document::parse(text).or_else(|error| bail!("v{} of {key} is no JSON: {error}", side.entry.seq))
         };
         let sources = reader.sources()?;
         let provider = sources.iter().find(|source| source.name == key.source).map(|source| source.provider.as_str());
@@ -209,6 +208,11 @@ impl Difference {
             1 => "1 version".to_owned(),
             many => format!("{many} versions"),
         };
+        let gone = match self.no_longer_kept() {
+            0 => String::new(),
+            1 => " and 1 that is no longer kept".to_owned(),
+            many => format!(" and {many} that are no longer kept"),
+        };
         let mut names: Vec<&str> = Vec::new();
         for name in self.between.iter().rev().filter_map(|version| version.modified_by.as_deref()) {
             if !names.contains(&name) {
@@ -217,9 +221,15 @@ impl Difference {
         }
         let by = if names.is_empty() { String::new() } else { format!(" by {}", safe(&names.join(", "))) };
         let missed: i64 = self.between.iter().filter_map(|version| version.missed_revisions).sum();
-        let all = i64::try_from(self.between.len()).unwrap_or(i64::MAX).saturating_add(missed);
+        let all = (self.from.entry.seq - self.to.entry.seq).saturating_abs().saturating_add(missed);
         let least = if missed > 0 { format!(", at least {all} revisions") } else { String::new() };
-        format!(" · {versions}{by}{least}")
+        format!(" · {versions}{by}{gone}{least}")
+    }
+
+    /// How many versions on the way there were that nobody can tell of any more.
+    fn no_longer_kept(&self) -> i64 {
+        let kept = i64::try_from(self.between.len()).unwrap_or(i64::MAX);
+        (self.from.entry.seq - self.to.entry.seq).saturating_abs().saturating_sub(kept).max(0)
     }
 
     fn json(&self) -> Value {
@@ -233,6 +243,7 @@ impl Difference {
         json!({
             "source": self.key.source, "segment": self.key.id, "from": side(&self.from), "to": side(&self.to),
             "versions": self.between.len(),
+            "no_longer_kept": self.no_longer_kept(),
             "missed_revisions": self.between.iter().filter_map(|version| version.missed_revisions).sum::<i64>(),
             "changes": self.comparison.changes.iter().map(ToldChange::of).collect::<Vec<_>>(),
             "unchanged": self.comparison.unchanged,

@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{Context, Exit, Format, Time, csv_row, exact, is_terminal, known_source, progress_bar, safe_json};
-use crate::model::UnixMs;
-use crate::store::{Exported, Reader, Selection, VersionId};
+use crate::model::{Change, UnixMs};
+use crate::store::{AfterGap, Exported, Reader, Selection, VersionId};
 
 /// What tells a spreadsheet that the text is UTF-8.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
@@ -18,7 +18,8 @@ Writes to standard output, in the order in which the versions were committed.
 jsonl (or json, or text) has one version a line, with
   source, provider, id, version, op, cause (only where there is one), observed_at, changed_after, modified_at,
   modified_by, document
-`segsync import` takes these lines: into an empty database it makes the same history of them, whose export is the same,
+Where versions are no longer kept ([store] keep_versions), the one before them has valid_to as well, and the one after
+them changes and missed_revisions. `segsync import` takes these lines: into an empty database it makes the same history of them, whose export is the same,
 byte for byte.
 
 csv has the rows of the view change_log: one for each field that changed, one for each create, delete or restore. It is
@@ -95,15 +96,36 @@ fn line(version: &Exported) -> String {
     if let Some(cause) = &version.cause {
         members.push(("cause", text(cause)));
     }
+    members.push(("observed_at", time(version.observed_at)));
+    if let Some(valid_to) = version.valid_to {
+        members.push(("valid_to", time(valid_to)));
+    }
     members.extend([
-        ("observed_at", time(version.observed_at)),
         ("changed_after", maybe(version.changed_after.map(time))),
         ("modified_at", maybe(version.modified_at.map(time))),
         ("modified_by", maybe(version.modified_by.as_deref().map(text))),
-        ("document", maybe(version.document.as_deref().map(str::to_owned))),
     ]);
+    if let Some(AfterGap { missed_revisions, changes }) = &version.after_gap {
+        members.push(("missed_revisions", maybe(missed_revisions.map(|missed| missed.to_string()))));
+        members.push(("changes", format!("[{}]", changes.iter().map(change).collect::<Vec<_>>().join(","))));
+    }
+    members.push(("document", maybe(version.document.as_deref().map(str::to_owned))));
     let members: Vec<String> = members.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", members.join(","))
+}
+
+/// A change as a JSON object, its values as they are stored.
+fn change(change: &Change) -> String {
+    let text = |text: &str| Value::from(text).to_string();
+    let mut object =
+        format!(r#"{{"op":{},"path":{},"field":{}"#, text(change.op.as_str()), text(&change.path), text(&change.field));
+    for (name, value) in [("old", &change.old), ("new", &change.new)] {
+        if let Some(value) = value {
+            object.push_str(&format!(",\"{name}\":{value}"));
+        }
+    }
+    object.push('}');
+    object
 }
 
 /// RFC 3339, or the milliseconds where that has no such time.

@@ -103,12 +103,13 @@ impl Findings {
         if let Some(error) = self.failed.take() {
             return Err(error.into());
         }
-        let Verified { segments, versions, changes, findings } = *verified;
+        let Verified { segments, versions, changes, removed, findings } = *verified;
         match self.format {
             Format::Text if findings == 0 => writeln!(self.output, "{lead}")?,
             Format::Json => {
                 let mut line = json!({
-                    "segments": segments, "versions": versions, "changes": changes, "findings": findings,
+                    "segments": segments, "versions": versions, "changes": changes, "removed": removed,
+                    "findings": findings,
                 });
                 if let (Some(line), Some(more)) = (line.as_object_mut(), more.as_object()) {
                     line.extend(more.clone());
@@ -123,6 +124,10 @@ impl Findings {
 
 /// What a database holds, in words.
 pub(super) fn contents(verified: &Verified) -> String {
-    let Verified { segments, versions, changes, .. } = *verified;
-    [counted(segments, "segment"), counted(versions, "version"), counted(changes, "change")].join(", ")
+    let Verified { segments, versions, changes, removed, .. } = *verified;
+    let mut parts = vec![counted(segments, "segment"), counted(versions, "version"), counted(changes, "change")];
+    if removed > 0 {
+        parts.push(format!("{} no longer kept", counted(removed, "version")));
+    }
+    parts.join(", ")
 }

@@ -126,6 +126,20 @@ pub(super) fn version_in(reader: &Reader, key: &SegmentKey, at: At) -> Result<St
     }
 }
 
+/// The document to show for a version; a failure that says why where there is none.
+pub(super) fn document_of(version: &StoredVersion) -> Result<&str> {
+    let (key, seq) = (&version.entry.key, version.entry.seq);
+    match version.document.as_deref() {
+        Some(document) => Ok(document),
+        None if seq > 1 => bail!(
+            "version {seq} of {key} is its deletion, and its last document, of version {}, is no longer kept \
+             ([store] keep_versions)",
+            seq - 1
+        ),
+        None => bail!("{key} never had a document"),
+    }
+}
+
 /// Why there is no version to show.
 fn why_nothing(reader: &Reader, segment: &FreshnessRow, at: At) -> Result<String> {
     let key = &segment.key;
@@ -133,6 +147,14 @@ fn why_nothing(reader: &Reader, segment: &FreshnessRow, at: At) -> Result<String
         let why = segment.last_error.as_ref().map(|error| format!("; the last poll says: {error}"));
         let tracked = if segment.tracked { "is configured, but" } else { "is no longer tracked, and" };
         return Ok(format!("{key} {tracked} was never seen yet{}", why.unwrap_or_default()));
+    }
+    if let Some(gap) = reader.gap(key, at)? {
+        let what = match at {
+            At::Seq(number) => format!("version {number} of {key}"),
+            At::Time(at) => format!("what {key} was at {at}"),
+            At::Latest => format!("what {key} was"),
+        };
+        return Ok(format!("{what} is no longer kept ([store] keep_versions; gone: {gap})"));
     }
     let first = reader.version(key, At::Seq(1))?.map(|first| first.entry.observed_at.to_string());
     Ok(match at {

@@ -47,7 +47,7 @@ use crate::telemetry;
 use advice::{about_source, about_stale, about_stretch, about_unknown};
 use expected::{Account, accounts, allowed_ages, forecasts, way};
 use findings::{Findings, contents};
-use input::{Named, Time, did_you_mean, known_source, named, say_which, segment_in, version_in};
+use input::{Named, Time, did_you_mean, document_of, known_source, named, say_which, segment_in, version_in};
 use outlook::{AccountOutlook, Outlook, Row};
 use output::{Output, columns, complain, counted, csv_row, exact, is_terminal, progress_bar, safe, safe_json, span};
 use pager::{Pager, Paging};

@@ -154,7 +154,8 @@ fn near(at: UnixMs, other: UnixMs) -> String {
 type Step<'a> = &'a dyn Fn(&Value, &Value) -> bool;
 
 /// The changes without those that only repeat who, when and which revision. A field does that if it stands at the top and
-/// went exactly from what the version before said to what this one says, and if no other field did the same.
+/// went exactly from what the version before said to what this one says, and if no other field did the same. What tells the
+/// same of who in another way, such as an address beside the name, repeats it, too.
 fn telling(version: &VersionEntry) -> Vec<&Change> {
     let by = |value: &Value, name: &Option<String>| match value {
         Value::Null => name.is_none(),
@@ -188,13 +189,27 @@ fn telling(version: &VersionEntry) -> Vec<&Change> {
     ];
     let values: Vec<Option<(Value, Value)>> = version.changes.iter().map(top_scalars).collect();
     let mut is_told = vec![true; version.changes.len()];
-    for fact in facts {
+    for (fact, is_who) in facts.into_iter().zip([true, false, false]) {
         let mut same = (0..).zip(&values).filter(|(_, pair)| pair.as_ref().is_some_and(|(old, new)| fact(old, new)));
         if let (Some((only, _)), None) = (same.next(), same.next()) {
             is_told[only] = false;
+            let name = stem(&version.changes[only].field).filter(|_| is_who);
+            for (at, change) in version.changes.iter().enumerate() {
+                let is_text = |value: &Value| value.is_null() || value.is_string();
+                let is_like = values[at].as_ref().is_some_and(|(old, new)| is_text(old) && is_text(new));
+                is_told[at] &= !is_like || name.is_none() || stem(&change.field) != name;
+            }
         }
     }
     version.changes.iter().zip(is_told).filter(|(_, told)| *told).map(|(change, _)| change).collect()
+}
+
+/// A field's name without its last word, as in `lastModifier` and `Name`; `None` where it has only one.
+fn stem(field: &str) -> Option<&str> {
+    let small = field.rfind(|char: char| char.is_lowercase())?;
+    // The last word is capitals alone, as in `ID`, or begins with the last capital.
+    let last = if small + 1 < field.len() { small + 1 } else { field.rfind(|char: char| char.is_uppercase())? };
+    field.get(..last).filter(|stem| !stem.is_empty())
 }
 
 /// The values before and after of a field at the top of the document, null where absent; `None` for any other change.
@@ -393,6 +408,19 @@ mod tests {
         assert_eq!(told(vec![replace("count", "7", "9")], &same), "count", "came from elsewhere");
         assert_eq!(told(vec![replace("rules[a].x", "6", "9"), version_field()], &same), "rules[a].x", "not at the top");
         assert_eq!(told(vec![replace("version", "\"6\"", "\"9\"")], &same), "version", "text is no revision");
+        let who = |field: &str| replace(field, r#""bo@x.io""#, r#""ana@x.io""#);
+        let changes = || {
+            vec![replace("lastModifierName", r#""Bo""#, r#""Ana""#), who("lastModifierEmail"), who("lastModifierID")]
+        };
+        assert_eq!(told(changes(), &same), "", "the address says who, as the name does");
+        assert_eq!(
+            told(changes(), &|v| v.modified_by_before = None),
+            "lastModifierName lastModifierEmail lastModifierID"
+        );
+        assert_eq!(
+            told([changes(), vec![who("ownerEmail"), replace("lastModifierCount", "1", "2")]].concat(), &same),
+            "ownerEmail lastModifierCount"
+        );
         let rename = || replace("name", r#""Bo""#, r#""Ana""#);
         assert_eq!(told(vec![rename()], &|v| v.modified_by_before = v.modified_by.clone()), "name");
         assert_eq!(told(vec![replace("updatedAt", "null", "\"2026-01-31T10:17:40+01:00\"")], &same), "updatedAt");

@@ -39,7 +39,7 @@ struct Account {
     allowance: Allowance,
     now: UnixMs,
     /// Versions of the last seven days, the first one aside.
-    last_week: usize,
+    last_week: i64,
 }
 
 /// Prints what the file knows of a segment.
@@ -66,8 +66,14 @@ impl Account {
         let weeks = watched.max(WEEK).as_secs_f64() / WEEK.as_secs_f64();
         // Far fewer than a double can count.
         #[expect(clippy::cast_precision_loss)]
-        let edits = self.story.edits() as f64;
+        let edits = (self.row.version - 1).max(0) as f64;
         Some((edits / weeks * 100.0).round() / 100.0)
+    }
+
+    /// Versions that nobody can tell of any more.
+    fn no_longer_kept(&self) -> i64 {
+        let kept: usize = self.story.ops.iter().map(|(_, count)| *count).sum();
+        self.row.version.saturating_sub(i64::try_from(kept).unwrap_or(i64::MAX)).max(0)
     }
 
     fn age(&self, at: UnixMs) -> Duration {
@@ -105,7 +111,8 @@ impl Account {
     /// What its versions come to.
     fn history(&self) -> Vec<(&'static str, String)> {
         let (row, story, mut lines) = (&self.row, &self.story, Vec::new());
-        let ops = story.ops.iter().map(|(op, count)| format!("{count} {op}"));
+        let gone = Some(self.no_longer_kept()).filter(|gone| *gone > 0).map(|gone| format!("{gone} no longer kept"));
+        let ops = story.ops.iter().map(|(op, count)| format!("{count} {op}")).chain(gone);
         lines.push(("versions", format!("{} ({})", row.version, ops.collect::<Vec<_>>().join(", "))));
         if let Some(per_week) = self.edits_per_week() {
             lines.push(("edits", format!("{per_week} a week; {} in the last 7 days", self.last_week)));
@@ -118,7 +125,8 @@ impl Account {
         if story.unnamed > 0 {
             editors.push(format!("unknown {}", story.unnamed));
         }
-        lines.push(("editors", editors.join(", ")));
+        let of = if self.no_longer_kept() > 0 { ", of the versions that are kept" } else { "" };
+        lines.push(("editors", editors.join(", ") + of));
         lines.push((
             "missed",
             match story.missed_revisions {
@@ -151,7 +159,8 @@ impl Account {
         json!({
             "source": row.key.source, "segment": row.key.id, "state": row.state, "tracked": row.tracked,
             "versions": row.version, "creates": count(Op::Create), "updates": count(Op::Update),
-            "deletes": count(Op::Delete), "restores": count(Op::Restore), "schema": story.schema,
+            "deletes": count(Op::Delete), "restores": count(Op::Restore), "no_longer_kept": self.no_longer_kept(),
+            "schema": story.schema,
             "edits_per_week": self.edits_per_week(), "edits_last_week": self.last_week,
             "editors": editors.collect::<Vec<_>>(), "unnamed": story.unnamed,
             "missed_revisions": story.missed_revisions,

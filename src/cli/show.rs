@@ -7,8 +7,8 @@ use std::io::Write;
 use anyhow::{Result, bail};
 
 use super::{
-    Context, Exit, Format, Misuse, Paging, Time, complain, exact, is_terminal, pretty, safe, safe_json, segment_in,
-    span, version_in,
+    Context, Exit, Format, Misuse, Paging, Time, complain, document_of, exact, is_terminal, pretty, safe, safe_json,
+    segment_in, span, version_in,
 };
 use crate::model::{Op, UnixMs};
 use crate::store::{At, FreshnessRow, StoredVersion};
@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Exit> {
         (None, None) => At::Latest,
     };
     let version = version_in(&reader, &key, at)?;
-    let Some(document) = version.document.as_deref() else { bail!("{key} never had a document") };
+    let document = document_of(&version)?;
     if context.global.format == Format::Json {
         if version.entry.op == Op::Delete && context.global.quiet == 0 {
             complain(&format!("{}: deleted; this is its last document", safe(&key.to_string())));

@@ -8,9 +8,10 @@ const EXAMPLES: &str = "\
 Checks, in one look at the file, while a daemon may write it and without the right to write to it:
   file        SQLite's own integrity check of every page, index and constraint
   reference   no row names another one that is not there
-  chain       every version and its changes are as they were written; none was removed or inserted
+  chain       every version and its changes are as they were written; none was removed, other than by [store]
+              keep_versions, or inserted
   hash        every document has its hash
-  fold        every version's changes lead from the document before to its own, and back
+  fold        every version's changes lead from the document before, where that is kept, to its own, and back
   order       numbers, times and states follow one another
 
 Prints a line for each finding, or one line when all is well. JSON has one line for each finding and one in the end.

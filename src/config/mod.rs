@@ -33,7 +33,7 @@ use key::{KEY_FORMS, key_ref};
 use problem::Sink;
 use section::{API_KEY, Field, HTTP, LIMIT, LOG, POLL, ROOT, SEGMENT, SOURCE, STORE, Section, TOKEN};
 use value::{BASE_URL, DURATION, HOST, LISTEN, MULTIPLE, SIZE, SOURCE_NAME, base_url, bytes, duration, host_name};
-use value::{listen, multiple, quote, show_size, size, source_name};
+use value::{KEPT, kept, listen, multiple, quote, show_size, size, source_name};
 
 /// The commented example for operators, as it stands in the repository.
 pub const EXAMPLE: &str = include_str!("../../config.example.toml");
@@ -58,6 +58,8 @@ pub struct Store {
     pub path: PathBuf,
     /// How long rows of `polls` are kept; not shorter than the longest limit.
     pub keep_polls: Duration,
+    /// How long versions are kept after they ended; none: for ever. A day or more.
+    pub keep_versions: Option<Duration>,
 }
 
 /// `[http]`.
@@ -243,10 +245,12 @@ fn log(root: &Section<'_>) -> Log {
     Log { level: level.unwrap_or(LogLevel::Info), format: format.unwrap_or(LogFormat::Auto) }
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Reads `[store]`, which must keep the polls for as long as some limit counts them.
 fn store(root: &Section<'_>, directory: &Path, sources: &[Source]) -> Store {
     let expected = r#"the database file, such as "/var/lib/segsync/segsync.db""#;
-    let mut store = Store { path: PathBuf::new(), keep_polls: Duration::from_secs(7 * 86_400) };
+    let mut store = Store { path: PathBuf::new(), keep_polls: DAY * 7, keep_versions: None };
     let Some(table) = section(root, "store", &STORE) else {
         root.require("store", "the table [store] with the path of the database file");
         return store;
@@ -264,6 +268,7 @@ fn store(root: &Section<'_>, directory: &Path, sources: &[Source]) -> Store {
         let Some(given) = field.read(DURATION, duration) else { return store };
         store.keep_polls = given;
     }
+    store.keep_versions = table.get("keep_versions").and_then(|field| field.read(KEPT, kept));
     let longest = sources.iter().flat_map(|source| &source.limits).max_by_key(|limit| limit.per);
     if let Some(limit) = longest.filter(|limit| limit.per > store.keep_polls) {
         let [kept, least] = [store.keep_polls, limit.per].map(show_duration);

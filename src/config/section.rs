@@ -19,17 +19,14 @@ pub struct Place {
     pub heading: &'static str,
     /// Every key that it may have.
     pub keys: &'static [&'static str],
-    /// Keys that the manual of a later version may show.
-    later: &'static [&'static str],
 }
 
 const fn place(path: &'static str, heading: &'static str, keys: &'static [&'static str]) -> Place {
-    Place { path, heading, keys, later: &[] }
+    Place { path, heading, keys }
 }
 
 pub(super) const ROOT: Place = place("", "the top level", &["store", "poll", "http", "log", "source"]);
-pub(super) const STORE: Place =
-    Place { later: &["keep_versions"], ..place("store", "[store]", &["path", "keep_polls"]) };
+pub(super) const STORE: Place = place("store", "[store]", &["path", "keep_polls", "keep_versions"]);
 pub(super) const POLL: Place = place("poll", "[poll]", &["every", "timeout", "concurrency", "stale_after"]);
 pub(super) const HTTP: Place = place("http", "[http]", &["listen", "token", "hosts", "cache"]);
 pub(super) const LOG: Place = place("log", "[log]", &["level", "format"]);
@@ -87,9 +84,7 @@ impl<'a> Section<'a> {
         let mut section = Self { sink, place, table, offset, meant: Vec::new() };
         for key in table.keys() {
             let (offset, key) = (key.span().start, key.get_ref().as_ref());
-            if section.place.later.contains(&key) {
-                sink.push(offset, section.dotted(key), "not in this version; leave it out");
-            } else if !section.place.keys.contains(&key) {
+            if !section.place.keys.contains(&key) {
                 section.unknown(offset, key);
             }
         }

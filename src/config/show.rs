@@ -17,6 +17,9 @@ impl Config {
             text(&self.store.path.to_string_lossy()),
             text(&show_duration(self.store.keep_polls)),
         );
+        if let Some(kept) = self.store.keep_versions {
+            let _ = writeln!(out, "keep_versions = {}", text(&show_duration(kept)));
+        }
         if let Some(http) = &self.http {
             let _ = http.write(&mut out);
         }

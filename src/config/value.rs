@@ -9,6 +9,7 @@ use url::{Host, Url};
 use super::Listen;
 
 pub(super) const DURATION: &str = r#"a duration such as "30s", "5m" or "1h30m""#;
+pub(super) const KEPT: &str = r#"a day or more, such as "90d" or "2y"; without the key, versions are kept for ever"#;
 pub(super) const SIZE: &str = r#"a size such as "16MiB", or a number of bytes"#;
 pub(super) const MULTIPLE: &str = r#"a multiple of the interval such as "3x""#;
 pub(super) const BASE_URL: &str = r#"a URL such as "https://example.com""#;
@@ -19,6 +20,8 @@ pub(super) const SOURCE_NAME: &str = "lower-case letters, digits and -, not star
 
 /// The longest accepted duration: far beyond use, and safe to add to any clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The shortest history.
+const LEAST_KEPT: Duration = Duration::from_secs(86_400);
 /// What fits into a socket's address (unix(7)), with the zero at its end.
 const LONGEST_SOCKET: usize = 107;
 /// Answers are held in memory.
@@ -37,6 +40,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match read_duration(text) {
         Ok(Duration::ZERO) => Err(format!("{} is zero; expected {DURATION}", quote(text))),
         other => other,
+    }
+}
+
+/// How long versions are kept: what is meant as months or years must not be taken for minutes.
+pub(super) fn kept(text: &str) -> Result<Duration, String> {
+    let wrong = |what: &str| format!("{} {what}; expected {KEPT}", quote(text));
+    match duration(text) {
+        Ok(given) if given < LEAST_KEPT && text.trim_end().ends_with('m') => {
+            Err(wrong("is minutes (months are \"M\"), too short a history"))
+        }
+        Ok(given) if given < LEAST_KEPT => Err(wrong("is too short a history")),
+        Ok(given) => Ok(given),
+        Err(_) => Err(wrong("is not such a duration")),
     }
 }
 
@@ -210,6 +226,22 @@ mod tests {
             "5m\n5x",
         ] {
             assert!(duration(text).is_err_and(|error| error.ends_with(&format!("; expected {DURATION}"))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_history_is_a_day_or_more() {
+        assert_eq!(kept("2y"), Ok(Duration::from_secs(2 * 31_557_600)));
+        assert_eq!(kept("1d"), Ok(LEAST_KEPT));
+        assert_eq!(kept(&show_duration(Duration::from_secs(63_115_200))), kept("2y"));
+        for (text, why) in [
+            ("2m", "is minutes (months are \"M\"), too short a history"),
+            ("23h 59m 59s", "is too short a history"),
+            ("0s", "is not such a duration"),
+            ("101y", "is not such a duration"),
+            ("for ever", "is not such a duration"),
+        ] {
+            assert_eq!(kept(text), Err(format!("{text:?} {why}; expected {KEPT}")));
         }
     }
 

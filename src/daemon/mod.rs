@@ -7,6 +7,7 @@ mod asks;
 mod board;
 mod build;
 mod front;
+mod keep;
 mod listing;
 mod log;
 mod manager;
@@ -25,7 +26,7 @@ use anyhow::{Context, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::budget::Usage;
 use crate::cache::Cache;
@@ -45,11 +46,13 @@ use asks::Desk;
 use board::Board;
 use build::{Site, others};
 use front::{Door, Front};
+use keep::Keeper;
 use log::{LOOK_EVERY, LogWatch};
 use prepare::longest_timeout;
 use stand::Watch;
 
 pub use account::Ending;
+pub use keep::Steps;
 pub use manager::{Manager, Notice};
 pub use plan::{Plan, Tracked, own_intervals, pages};
 pub use prepare::{Prepared, terms};
@@ -58,12 +61,6 @@ pub use prepare::{Prepared, terms};
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the log tells what each account has used.
 const TELL_EVERY: Duration = Duration::from_secs(900);
-/// How often old rows of `polls` are pruned …
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
-/// … how many in one transaction …
-const PRUNE_BATCH: usize = 500;
-/// … and how long the others wait who write.
-const PRUNE_PAUSE: Duration = Duration::from_millis(50);
 /// How often a start that takes long asks for more time …
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// … and for how much.
@@ -92,7 +89,7 @@ pub struct Wiring {
 pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Result<()> {
     let Wiring { clock, events, live, manager, listener, mut reloads, shutdown } = wiring;
     let Some(store) = open(&prepared, &clock, &manager, &shutdown).await? else { return Ok(()) };
-    let mut keep = keep_polls(&prepared.config);
+    let mut keeper = Keeper::new(&prepared.config, &clock);
     let running_since = clock.now().wall;
     let metrics = Metrics::new(running_since);
     store.measure(metrics.clone());
@@ -113,7 +110,6 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     let fed = manager.keep_fed(seen, &store, &clock);
     let told = manager.keep_told(&live);
     tokio::pin!(fed, told);
-    let mut prune_at = clock.now().mono + PRUNE_EVERY;
     let mut tell = interval_at(clock.now().mono + TELL_EVERY, TELL_EVERY);
     tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = interval_at(clock.now().mono + LOOK_EVERY, LOOK_EVERY);
@@ -126,7 +122,7 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
             failure = store.displaced() => break Some(failure),
             Some(prepared) = reloads.recv() => {
                 manager.tell(Notice::Reloading);
-                keep = keep_polls(&prepared.config);
+                keeper.reload(&prepared.config);
                 let before = Arc::clone(&engine.board);
                 engine.stop().await;
                 if shutdown.is_cancelled() {
@@ -144,10 +140,7 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
                 info!("reloaded; keeping {} segments fresh", engine.segments());
                 manager.tell(Notice::Reloaded);
             }
-            () = sleep_until(prune_at) => {
-                let pause = if prune_polls(&store, &clock, keep).await { PRUNE_PAUSE } else { PRUNE_EVERY };
-                prune_at = clock.now().mono + pause;
-            }
+            () = sleep_until(keeper.due()) => keeper.step(&store, &clock, poller.metrics()).await,
             _ = tell.tick() => engine.tell_usage(),
             _ = look.tick() => log.look(&store).await,
             () = &mut fed => (),
@@ -368,21 +361,4 @@ fn declarations(config: &Config) -> Vec<DeclareSource> {
         all: matches!(source.segments, Segments::All { .. }),
     };
     config.sources.iter().map(declare).collect()
-}
-
-/// How long rows of `polls` stay: never shorter than a budget remembers them.
-fn keep_polls(config: &Config) -> Duration {
-    let longest = config.sources.iter().flat_map(|source| &source.limits).map(|limit| limit.per).max();
-    config.store.keep_polls.max(longest.unwrap_or_default() + longest_timeout(config) * 2)
-}
-
-/// Removes some of the polls that are old enough; whether there may be more.
-async fn prune_polls(store: &Store, clock: &Clock, keep: Duration) -> bool {
-    match store.prune(clock.now(), keep, PRUNE_BATCH).await {
-        Ok(removed) => removed > 0,
-        Err(failure) => {
-            error!("failed to {failure}");
-            false
-        }
-    }
 }

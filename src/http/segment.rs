@@ -166,14 +166,26 @@ fn http_date(at: UnixMs) -> String {
 /// A version of the past.
 async fn earlier(api: &Api, segment: &SegmentNow, at: At) -> Result<Response<Body>, Problem> {
     let key = segment.key.clone();
-    let found = api.read(move |reader| reader.version(&key, at)).await?;
-    let Some(StoredVersion { entry, document, document_of }) = found else {
-        return Err(Problem::not_found(match at {
-            At::Time(at) => format!("{} was not known at {at}", segment.key),
-            At::Seq(_) | At::Latest => {
-                format!("{} has no such version; the latest is {}", segment.key, segment.latest.seq)
-            }
-        }));
+    let found = api
+        .read(move |reader| match reader.version(&key, at)? {
+            Some(found) => Ok(Ok(found)),
+            None => reader.gap(&key, at).map(Err),
+        })
+        .await?;
+    let StoredVersion { entry, document, document_of } = match found {
+        Ok(found) => found,
+        Err(Some(gap)) => {
+            let what = format!("{} is as of then no longer kept ([store] keep_versions; gone: {gap})", segment.key);
+            return Err(Problem::new(StatusCode::GONE, what));
+        }
+        Err(None) => {
+            return Err(Problem::not_found(match at {
+                At::Time(at) => format!("{} was not known at {at}", segment.key),
+                At::Seq(_) | At::Latest => {
+                    format!("{} has no such version; the latest is {}", segment.key, segment.latest.seq)
+                }
+            }));
+        }
     };
     let envelope = Envelope {
         source: &entry.key.source,

@@ -44,6 +44,7 @@ struct Shared {
     requests: Family<BySource, Histogram, fn() -> Histogram>,
     versions: Family<Version, Counter>,
     changes: Family<BySource, Counter>,
+    compacted: Counter,
     commits: Histogram,
     cache_hits: Counter,
     cache_misses: Counter,
@@ -96,6 +97,7 @@ impl Metrics {
             requests: Family::new_with_constructor(|| Histogram::new(REQUEST)),
             versions: Family::default(),
             changes: Family::default(),
+            compacted: Counter::default(),
             commits: Histogram::new(COMMIT),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
@@ -133,6 +135,11 @@ impl Metrics {
     pub fn versioned(&self, source: &SourceName, op: Op, changes: usize) {
         self.0.versions.get_or_create(&Version { source: source.clone(), op: op.as_str() }).inc();
         self.0.changes.get_or_create(&BySource { source: source.clone() }).inc_by(changes as u64);
+    }
+
+    /// So many versions are no longer kept.
+    pub fn compacted(&self, versions: usize) {
+        self.0.compacted.inc_by(versions as u64);
     }
 
     /// A transaction has been committed, or has failed, after `took`.
@@ -200,6 +207,11 @@ impl Shared {
         );
         registry.register("segsync_versions", "Versions committed", self.versions.clone());
         registry.register("segsync_changes", "Changed fields committed", self.changes.clone());
+        registry.register(
+            "segsync_compacted_versions",
+            "Versions that were let go because they ended longer ago than keep_versions",
+            self.compacted.clone(),
+        );
         registry.register(
             "segsync_commit_duration_seconds",
             "How long one transaction took, the disk included",

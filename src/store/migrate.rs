@@ -20,6 +20,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "0002_log.sql", sql: include_str!("../../migrations/0002_log.sql") },
     Step { name: "0003_views.sql", sql: include_str!("../../migrations/0003_views.sql") },
     Step { name: "0004_schema.sql", sql: include_str!("../../migrations/0004_schema.sql") },
+    Step { name: "0005_keep.sql", sql: include_str!("../../migrations/0005_keep.sql") },
 ];
 
 /// The `user_version` of an up-to-date file.

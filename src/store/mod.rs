@@ -6,6 +6,7 @@
 
 mod age;
 mod chain;
+mod checkpoint;
 mod entry;
 mod error;
 mod file;
@@ -13,6 +14,7 @@ mod latest;
 pub mod migrate;
 mod read;
 mod row;
+mod stored;
 mod write;
 
 use age::age_ms;
@@ -23,18 +25,20 @@ pub use error::{Error, OpenError};
 pub use file::Holder;
 pub use latest::{Latest, SegmentNow};
 pub use read::{
-    At, Backup, BackupError, Exported, Finding, FreshnessRow, LogFilter, Pattern, Reader, Readers, Scope, Selection,
-    SourceRow, Step, StoredVersion, Story, Tally, Verified,
+    AfterGap, At, Backup, BackupError, Exported, Finding, FreshnessRow, Gap, LogFilter, Pattern, Reader, Readers,
+    Scope, Selection, SourceRow, Step, StoredVersion, Story, Tally, Verified,
 };
 pub use write::{
-    Absence, BeginPoll, DeclareSource, Declared, FinishPoll, Import, ImportedSource, Known, KnownSource, NewVersion,
-    Observed, Retired, SchemaPast, SchemaSeen, SegmentEnd, Standing, Store, StoredDocument,
+    Absence, BeginPoll, Compacted, Cursor, DeclareSource, Declared, FinishPoll, Gone, Import, ImportedSource, Known,
+    KnownSource, NewVersion, Observed, Retired, SchemaPast, SchemaSeen, SegmentEnd, Standing, Store, StoredDocument,
 };
 
+use checkpoint::{Checkpoint, end_seal};
 use error::Fault;
 use file::{Lock, Look, beside, open_immutable, read_only, resolve};
 use migrate::{latest_version, upgrade};
 use row::{Columns, changes_of};
+use stored::Stored;
 
 use serde::Serialize;
 

@@ -253,7 +253,7 @@ impl Bench {
         let clock = self.clock.clone();
         let wiring = Wiring { clock, events, live, manager, listener, reloads, shutdown: shutdown.clone() };
         let (ready, is_ready) = oneshot::channel();
-        let daemon = daemon::run(self.prepared(), wiring, move || ready.send(()).unwrap());
+        let daemon = Box::pin(daemon::run(self.prepared(), wiring, move || ready.send(()).unwrap()));
         let play = async {
             is_ready.await.expect("the daemon gets ready");
             let played = play(&mut running).await;

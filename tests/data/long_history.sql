@@ -18,8 +18,8 @@ SELECT
     zeroblob(32), zeroblob(32), '{"n":' || n || '}', 1
 FROM n;
 
-INSERT INTO changes (version_id, ordinal, observed_at, op, path, field, old, new)
-SELECT v.id, o.o, v.observed_at, CASE (v.id + o.o) % 5 WHEN 0 THEN 'add' ELSE 'replace' END, '$.x',
+INSERT INTO changes (version_id, ordinal, segment_id, observed_at, op, path, field, old, new)
+SELECT v.id, o.o, v.segment_id, v.observed_at, CASE (v.id + o.o) % 5 WHEN 0 THEN 'add' ELSE 'replace' END, '$.x',
     CASE
         WHEN o.o = 0 THEN CASE WHEN v.id % 997 = 3 THEN 'rules[rare].passPercentage' ELSE 'rules[r' || v.id % 50 || '].passPercentage' END
         WHEN o.o = 1 THEN CASE v.id % 3 WHEN 0 THEN 'name' WHEN 1 THEN 'rules[staff]' ELSE 'data.ICP fit' END

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use segsync::clock::Clock;
+use segsync::model::UnixMs;
 use segsync::simulator::{Provider, statsig};
+use segsync::store::{Cursor, Store};
 use serde_json::{Value, json};
 
 use crate::client::Caller;
@@ -112,6 +115,41 @@ async fn what_is_not_kept_is_not_found_and_nobody_is_asked() {
             let refresh = caller.send(Method::POST, "/v1/segments/statsig/no/refresh").await;
             assert_eq!(refresh.problem().0, 404);
             assert_eq!(bench.simulator.arrivals().len(), 2, "nobody was asked");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_past_that_is_no_longer_kept_is_gone() {
+    let bench = served().await;
+    bench.pass().await;
+    for text in ["two", "three", "four"] {
+        bench.describe(text);
+        bench.pass().await;
+    }
+    let store = Store::open(bench.db_path(), &Clock::system(), Duration::from_secs(1)).expect("opened");
+    let times = bench.rows("SELECT valid_from FROM segment_history WHERE source = 'statsig' ORDER BY version");
+    let done = store.compact(Clock::system().now(), UnixMs(i64::MAX), Cursor::START, 100).await.expect("compacted");
+    assert_eq!((done.removed, done.next), (4, None));
+    store.close().await.expect("closed");
+    bench
+        .run(async |running| {
+            let caller = Caller::new(&running.api);
+            for (asked, version) in [(format!("at={}", times[0]), 1), ("version=1".into(), 1), ("version=4".into(), 4)]
+            {
+                assert_eq!(caller.get(&format!("{ONE}?{asked}")).await.json()["version"], version, "{asked}");
+            }
+            for asked in [format!("at={}", times[1]), "version=2".into(), "version=3".into()] {
+                assert_eq!(
+                    caller.get(&format!("{ONE}?{asked}")).await.problem(),
+                    (
+                        410,
+                        "statsig/seg_1 is as of then no longer kept ([store] keep_versions; gone: versions 2 to 3)"
+                            .into()
+                    ),
+                    "{asked}"
+                );
+            }
         })
         .await;
 }

@@ -12,6 +12,7 @@
 mod common;
 
 mod backup;
+mod compact;
 mod import;
 mod roundtrip;
 mod verify;

@@ -1,7 +1,7 @@
 //! Every kind of damage is found, and nothing else.
 
 use std::io::{Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -47,7 +47,7 @@ async fn each_kind_of_tampering_is_found() {
             "DELETE FROM changes WHERE version_id = 3; DELETE FROM versions WHERE id = 3;
              UPDATE versions SET valid_to = (SELECT observed_at FROM versions WHERE id = 5) WHERE id = 1"
         ),
-        ["chain", "chain octave/seg_1 v2"],
+        ["chain", "chain octave/seg_1 v2", "order statsig/seg_1 v1"],
         "a row is missing, and the next one follows another"
     );
     assert_eq!(
@@ -95,44 +95,71 @@ async fn each_kind_of_tampering_is_found() {
 async fn every_cell_of_the_history_counts() {
     let bench = lived().await;
     let path = bench.db_path();
-    let raw = vandal(&path);
+    let tried = flip_every_cell(&path);
+    assert!(tried > 200, "{tried}");
+    is_whole(&path);
+}
+
+/// Changes each cell, one after the other: every one of these is found. Returns how many there were.
+pub(crate) fn flip_every_cell(path: &Path) -> usize {
+    let raw = vandal(path);
     let mut tried = 0;
     for (table, columns) in [
         (
             "versions",
             "id, segment_id, seq, op, cause, observed_at, valid_to, changed_after, modified_at, modified_by, \
-                      revision, missed_revisions, hash, chain, document, poll_id",
+                      revision, missed_revisions, hash, chain, document, poll_id, end_seal",
         ),
-        ("changes", "version_id, ordinal, observed_at, op, path, field, old, new"),
+        ("changes", "version_id, ordinal, segment_id, observed_at, op, path, field, old, new"),
         ("segments", "source_id, key, state, first_seen_at, last_changed_at, version"),
+        ("checkpoints", "first_id, last_id, before, after, removed_at, seal"),
     ] {
         for column in columns.split(", ") {
-            for rowid in rowids(&raw, table) {
-                let cell = format!("SELECT {column} FROM {table} WHERE rowid = {rowid}");
+            for (key, row) in keys(&raw, table) {
+                let cell = format!("SELECT {column} FROM {table} WHERE {row}");
                 let before: Value = raw.query_row(&cell, [], |row| row.get(0)).expect("a cell");
-                let set = |value: &Value, rowid: i64| {
-                    raw.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE rowid = ?2"), (value, rowid))
+                let set = |value: &Value, row: &str| {
+                    raw.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {row}"), [value])
                 };
                 let other = another(column, &before);
-                let now_at = if column == "id" { 999 } else { rowid };
                 // What a constraint of the table refuses cannot be in a file.
-                if set(&other, rowid).is_err() {
+                if set(&other, &row).is_err() {
                     continue;
                 }
                 tried += 1;
-                let (findings, _) = verify(&path);
-                assert!(!findings.is_empty(), "{table}.{column} of {rowid}: {before:?} → {other:?}");
-                set(&before, now_at).expect("set back");
+                let (findings, _) = verify(path);
+                assert!(!findings.is_empty(), "{table}.{column} of {row}: {before:?} → {other:?}");
+                let row = match (&other, key.iter().find(|(name, _)| name == column)) {
+                    (Value::Integer(other), Some((name, value))) => {
+                        row.replace(&format!("{name} = {value}"), &format!("{name} = {other}"))
+                    }
+                    _ => row,
+                };
+                assert_eq!(set(&before, &row), Ok(1), "set back");
             }
         }
     }
-    assert!(tried > 200, "{tried}");
-    is_whole(&path);
+    tried
 }
 
-fn rowids(raw: &Connection, table: &str) -> Vec<i64> {
-    let mut statement = raw.prepare(&format!("SELECT rowid FROM {table}")).expect("prepared");
-    statement.query_map([], |row| row.get(0)).expect("rows").map(|rowid| rowid.expect("a number")).collect()
+/// The columns that tell a row from the others with their values, and the term that finds it.
+fn keys(raw: &Connection, table: &str) -> Vec<(Vec<(String, i64)>, String)> {
+    let names: &[&str] = match table {
+        "changes" => &["version_id", "ordinal"],
+        "checkpoints" => &["first_id"],
+        _ => &["id"],
+    };
+    let mut statement = raw.prepare(&format!("SELECT {} FROM {table}", names.join(", "))).expect("prepared");
+    let rows = statement.query_map([], |row| {
+        let key: rusqlite::Result<Vec<(String, i64)>> =
+            names.iter().map(|name| Ok(((*name).to_owned(), row.get(*name)?))).collect();
+        key
+    });
+    let term = |key: Vec<(String, i64)>| {
+        let terms: Vec<String> = key.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        (key, terms.join(" AND "))
+    };
+    rows.expect("rows").map(|key| term(key.expect("a key"))).collect()
 }
 
 /// Another value of the same type: one bit of it is flipped.
@@ -156,7 +183,7 @@ fn another(column: &str, value: &Value) -> Value {
         }
         (_, Value::Null | Value::Real(_)) => match column {
             "modified_by" | "document" | "old" | "new" => Value::Text("1".to_owned()),
-            "hash" | "chain" => Value::Blob(vec![1; 32]),
+            "hash" | "chain" | "end_seal" => Value::Blob(vec![1; 32]),
             _ => Value::Integer(1),
         },
     }

@@ -252,3 +252,31 @@ async fn only_old_polls_are_pruned_whatever_the_wall_clock_says() {
     assert_eq!(id.0, 7, "no id is used twice");
     store.finish_poll(end(id, world.now(), a, Outcome::NotFound, None)).await.expect("ended");
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_far_forth_is_not_believed_before_the_log_of_requests_agrees() {
+    let world = World::new();
+    let (store, declared) = tracking(&world, &["a"]).await;
+    let a = &declared.segments[0];
+    let keep = DAY * 10;
+    let keep_ms = i64::try_from(keep.as_millis()).expect("days");
+    let ago = async || {
+        let long_ago = store.long_ago(world.now(), keep, DAY).await.expect("told");
+        long_ago.map(|at| at.0 + keep_ms - START)
+    };
+    assert_eq!(ago().await, None, "nothing tells what time it is");
+    let logged = async || {
+        poll(&world, &store, a, Outcome::NotFound, None).await.expect("ended");
+    };
+    logged().await;
+    assert_eq!(ago().await, Some(50), "now");
+    world.set(|hands| hands.wall += 4000 * 24 * HOUR);
+    logged().await;
+    assert_eq!(ago().await, Some(24 * HOUR), "what was logged first cannot be older than a day");
+    let now = world.pass(25 * HOUR);
+    assert_eq!(store.prune(now, DAY, 10).await.expect("pruned"), 2);
+    logged().await;
+    assert_eq!(ago().await, Some(4001 * 24 * HOUR + HOUR + 150), "a day later it is believed");
+    world.set(|hands| hands.wall -= 4000 * 24 * HOUR);
+    assert_eq!(ago().await, Some(25 * HOUR + 150), "set back, it is believed at once");
+}

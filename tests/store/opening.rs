@@ -34,15 +34,15 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     insta::assert_snapshot!(lines.join("\n"), @"
     table sources: id, name, provider, base_url, state, state_since, last_error, held_until, pace
     table segments: id, source_id, key, tracked, state, first_seen_at, last_checked_at, last_changed_at, version, failures, last_error, etag, confirmed_at, checked_boot_ms, not_found
-    table versions: id, segment_id, seq, op, cause, observed_at, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, hash, chain, document, poll_id
-    table changes: version_id, ordinal, observed_at, op, path, field, old, new
+    table versions: id, segment_id, seq, op, cause, observed_at, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, hash, chain, document, poll_id, end_seal
     table polls: id, source_id, segment_id, kind, started_at, finished_at, outcome, http_status, bytes, usage, error, boot_ms
     table clock: boot_id, monotonic_ms, wall_ms, first_poll, one
     table schema_events: id, source_id, observed_at, path, kind, segments, last_seen_at
+    table changes: version_id, ordinal, segment_id, observed_at, op, path, field, old, new
     table schema_versions: version_id
+    table checkpoints: first_id, last_id, before, after, removed_at, seal
     view segment_now: source, segment, provider, name, state, version, valid_from, checked_at, modified_at, modified_by, document
     view segment_history: source, segment, version, op, valid_from, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, document
-    view change_log: observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by, summary
     view freshness: source, segment, state, checked_at, age_seconds, failures, last_error
     view poll_health: source, hour, outcome, polls, mean_ms, max_ms
     view statsig_segments: source, segment, name, type, is_enabled, id_type, description, count, tags, target_apps, holdout_ids, team, team_id, revision, created_at, creator_id, creator_name, creator_email, modified_at, modifier_id, modifier_name, modifier_email, rule_count
@@ -51,6 +51,8 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     view octave_segments: source, segment, name, internal_name, description, active, unrecognized, rejected, created_at, updated_at, deleted_at, archived_at, user_id, user_name, workspace_id, data
     view octave_questions: source, segment, position, question, rationale, fit_type, weight, archived_at
     view segment_fields: source, segment, field, path, type, value
+    view change_log: observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by, summary
+    view segment_gaps: source, segment, first_version, last_version, versions, gone_from, gone_to
     ");
     assert_eq!(world.number("PRAGMA application_id"), 0x5345_4753);
     assert_eq!(world.number("PRAGMA user_version"), latest_version());

@@ -16,14 +16,16 @@ mod world;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use segsync::model::UnixMs;
+use segsync::store::migrate::{upgrade, upgrade_to};
 
-use world::{assert_system_agrees, empty, rows};
+use world::{assert_system_agrees, rows};
 
-const ROWS: &str = include_str!("../data/migrations/0001.sql");
-
+/// A file that was begun with the first step of the schema.
 fn database() -> Connection {
-    let connection = empty();
-    connection.execute_batch(ROWS).expect("rows");
+    let mut connection = Connection::open_in_memory().expect("opened");
+    upgrade_to(&mut connection, 1).expect("begun");
+    connection.execute_batch(include_str!("../data/migrations/0001.sql")).expect("rows");
+    upgrade(&mut connection).expect("upgraded");
     connection
 }
 
@@ -92,11 +94,11 @@ fn a_restore_with_changes_is_one_row_and_a_summary_one_short_line() {
             "INSERT INTO versions (id, segment_id, seq, op, observed_at, hash, chain, document, poll_id) VALUES
                 (7, 2, 3, 'restore', 1769851990000, zeroblob(32), zeroblob(32), '{}', 6),
                 (8, 4, 2, 'update', 1769851990000, zeroblob(32), zeroblob(32), '{}', 6);
-             INSERT INTO changes (version_id, ordinal, observed_at, op, path, field, old, new) VALUES
-                (7, 0, 1769851990000, 'remove', '$.name', 'name', '\"Gone\"', NULL),
-                (7, 1, 1769851990000, 'add', '$.x', 'x', NULL, '1'),
-                (8, 0, 1769851990000, 'replace', '$.x', 'two' || char(10) || 'lines', printf('%0100d', 7), 'null'),
-                (8, 1, 1769851990000, 'move', '$.rules[0]', 'rules[b]', '1', '0');",
+             INSERT INTO changes (version_id, ordinal, segment_id, observed_at, op, path, field, old, new) VALUES
+                (7, 0, 2, 1769851990000, 'remove', '$.name', 'name', '\"Gone\"', NULL),
+                (7, 1, 2, 1769851990000, 'add', '$.x', 'x', NULL, '1'),
+                (8, 0, 4, 1769851990000, 'replace', '$.x', 'two' || char(10) || 'lines', printf('%0100d', 7), 'null'),
+                (8, 1, 4, 1769851990000, 'move', '$.rules[0]', 'rules[b]', '1', '0');",
         )
         .expect("rows");
     let sql = "SELECT summary FROM change_log WHERE observed_at >= '2026-01-31T09:33' ORDER BY version, field DESC";

@@ -1,9 +1,7 @@
 //! What must be fast is found by an index, in the bundled SQLite and in the system's.
 
-use rusqlite::Connection;
-
+use crate::database;
 use crate::world::{rows, system};
-use crate::{ROWS, empty};
 
 /// Each query, the steps that its plan must have, and those that it must not.
 const PLANS: &[(&str, &[&str], &[&str])] = &[
@@ -51,7 +49,7 @@ const PLANS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "SELECT * FROM change_log WHERE source = 'first' AND segment = 'beta' ORDER BY observed_at DESC LIMIT 50",
-        &["sqlite_autoindex_changes_1 (version_id=?)", "(segment_id=?)"],
+        &["changes_by_shown_segment (segment_id=?)", "versions_by_shown_segment (segment_id=?)"],
         &[],
     ),
     (
@@ -63,12 +61,6 @@ const PLANS: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
 ];
-
-fn database() -> Connection {
-    let connection = empty();
-    connection.execute_batch(ROWS).expect("rows");
-    connection
-}
 
 fn assert_plans(told: impl Fn(&str) -> Option<String>) {
     for (sql, steps, never) in PLANS {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::BadLine;
-use crate::model::UnixMs;
+use crate::model::{Change, Op, UnixMs};
+use crate::store::AfterGap;
 
 /// The parts of a line; unknown ones are left alone.
 #[derive(Debug, Deserialize)]
@@ -18,16 +19,35 @@ struct Parts<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     version: Option<i64>,
+    op: Option<String>,
     cause: Option<String>,
     #[serde(borrow)]
     observed_at: &'a RawValue,
+    #[serde(borrow, default, deserialize_with = "present")]
+    valid_to: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     changed_after: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     modified_at: Option<&'a RawValue>,
     modified_by: Option<String>,
+    missed_revisions: Option<i64>,
+    #[serde(borrow)]
+    changes: Option<Vec<PartsOfChange<'a>>>,
     #[serde(borrow, default, deserialize_with = "present")]
     document: Option<&'a RawValue>,
+}
+
+/// The parts of a change after versions that are no longer kept.
+#[derive(Debug, Deserialize)]
+struct PartsOfChange<'a> {
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+    path: String,
+    field: String,
+    #[serde(borrow, default, deserialize_with = "present")]
+    old: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    new: Option<&'a RawValue>,
 }
 
 /// `null` is something else than nothing.
@@ -59,10 +79,15 @@ pub(super) struct Line<'a> {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) seq: i64,
+    pub(super) op: Option<Op>,
+    /// When the next version was observed, where that is no longer kept.
+    pub(super) valid_to: Option<UnixMs>,
     pub(super) cause: Option<String>,
     pub(super) changed_after: Option<UnixMs>,
     pub(super) modified_at: Option<UnixMs>,
     pub(super) modified_by: Option<String>,
+    /// Where the version before is no longer kept.
+    pub(super) after_gap: Option<AfterGap>,
 }
 
 impl<'a> Line<'a> {
@@ -96,10 +121,21 @@ impl<'a> Line<'a> {
             return Err(bad(column(document), "its document is no object; null deletes".to_owned()));
         }
         let observed_at = time("observed_at", parts.observed_at)?;
+        let after_gap = match parts.changes {
+            None => None,
+            Some(changes) => {
+                let changes: Result<Vec<Change>, String> = changes.into_iter().map(change).collect();
+                let changes = changes.map_err(|what| bad(start + 1, what))?;
+                Some(AfterGap { missed_revisions: parts.missed_revisions, changes })
+            }
+        };
         let version = match parts.version {
             None => None,
             Some(seq) => Some(Told {
                 seq,
+                op: parts.op.as_deref().and_then(|op| op.parse().ok()),
+                valid_to: maybe_time("valid_to", parts.valid_to)?,
+                after_gap,
                 cause: parts.cause,
                 changed_after: maybe_time("changed_after", parts.changed_after)?,
                 modified_at: maybe_time("modified_at", parts.modified_at)?,
@@ -114,6 +150,14 @@ impl<'a> Line<'a> {
     pub(super) fn column(&self, part: &str) -> usize {
         offset(self.text, part) + 1
     }
+}
+
+/// A change as the line has it; the error says why it is none.
+fn change(parts: PartsOfChange<'_>) -> Result<Change, String> {
+    let text = |raw: Option<&RawValue>| raw.map(|raw| raw.get().to_owned());
+    let PartsOfChange { op, path, field, old, new } = parts;
+    let op = op.parse().map_err(|_| format!("{op:?} is nothing that a change does to a field"))?;
+    Ok(Change { op, path, field, old: text(old), new: text(new) })
 }
 
 /// Where a part of a text begins in it.

@@ -10,12 +10,13 @@ use std::io::{self, BufRead, Read};
 
 use serde_json::Value;
 
-use super::judge::{gone, weigh};
+use super::judge::{self, weigh};
 use crate::clock::Now;
 use crate::document::{self, Document};
-use crate::model::{Outcome, Path, SegmentState, SourceName, UnixMs};
+use crate::model::{Op, Outcome, Path, SegmentState, SourceName, UnixMs};
 use crate::provider::{self, Provider};
-use crate::store::{self, Error, Hash, Latest, NewVersion, Observed, PollId, SourceId, Standing, Store};
+use crate::store::{self, Error, Gone, Hash, Latest, NewVersion, Observed, PollId, SourceId, Standing, Store};
+use crate::store::{AfterGap, StoredDocument};
 
 use line::{Line, Told, reason};
 
@@ -161,6 +162,19 @@ struct Track {
     raw: Option<Hash>,
     /// Whether a line told something of it that was not known.
     is_seen: bool,
+    /// The last version that a line told of.
+    last: Option<Last>,
+}
+
+/// A version that a line told of.
+#[derive(Clone, Copy)]
+struct Last {
+    /// Its number in the line …
+    told: i64,
+    /// … and in the database.
+    seq: i64,
+    /// Until when it held, where the next one is no longer kept.
+    valid_to: Option<UnixMs>,
 }
 
 /// What a line says of its segment.
@@ -349,20 +363,29 @@ impl Place {
         let Some(track) = self.segments.get_mut(&*line.id) else { return Ok(Taken::Same) };
         let there = document.as_ref().filter(|document| !self.provider.about(document.value()).deleted);
         if is_known(file, track, line, document.as_ref(), there)? {
+            track.last =
+                line.version.as_ref().map(|told| Last { told: told.seq, seq: told.seq, valid_to: told.valid_to });
             return Ok(Taken::Known);
         }
         let last = track.standing.and_then(|standing| standing.observed_at);
         if let Some(last) = last.filter(|last| line.observed_at < *last) {
-            let what = format!("{} is before {last}, when {:?} was last observed", line.observed_at, line.id);
+            let what = match (&line.version, track.standing) {
+                (Some(told), Some(standing)) if file.is_version(standing.id, told.seq, last, None)?.is_none() => {
+                    format!("version {} of {:?} is not kept here", told.seq, line.id)
+                }
+                _ => format!("{} is before {last}, when {:?} was last observed", line.observed_at, line.id),
+            };
             return Err(Trouble::Line(line.column(line.when) - 1, what));
         }
         let latest = match track.standing {
             Some(standing) => file.latest(standing.id)?,
             None => unseen(),
         };
-        let new = match &document {
-            Some(document) => weigh(document, self.provider, &latest).1,
-            None => (latest.state == SegmentState::Present).then(|| gone(&latest)),
+        let gone = follows_gap(track, line)?;
+        let new = match (&document, &gone) {
+            (_, Some(_)) => Some(after_gap(document.as_ref(), self.provider, line, &latest)?),
+            (Some(document), None) => weigh(document, self.provider, &latest).1,
+            (None, None) => (latest.state == SegmentState::Present).then(|| judge::gone(&latest)),
         };
         track.is_seen = true;
         track.raw = raw;
@@ -377,8 +400,9 @@ impl Place {
             Some(standing) => standing.id,
             None => file.add_segment(self.id, &line.id)?,
         };
-        let state = latest.state.after(new.op).unwrap_or(latest.state);
-        let made = file.add(id, new, observed, self.poll)?;
+        let state = if new.op == Op::Delete { SegmentState::Deleted } else { SegmentState::Present };
+        let made = file.add(id, new, observed, self.poll, gone)?;
+        track.last = line.version.as_ref().map(|told| Last { told: told.seq, seq: made.seq, valid_to: told.valid_to });
         track.standing = Some(Standing { id, seq: made.seq, state, observed_at: Some(line.observed_at) });
         Ok(Taken::Version)
     }
@@ -398,6 +422,60 @@ fn is_known(
         return Ok(is_past && file.knows(standing.id, line.observed_at, there.map(Document::hash))?);
     };
     Ok(file.is_version(standing.id, told.seq, line.observed_at, document.map(Document::hash))? == Some(true))
+}
+
+/// What is no longer kept between the latest version here and that of a line, where the line follows such a gap and not
+/// everything before it.
+fn follows_gap(track: &Track, line: &Line<'_>) -> Result<Option<Gone>, Trouble> {
+    let Some(told) = line.version.as_ref().filter(|told| told.after_gap.is_some()) else { return Ok(None) };
+    let Some(standing) = track.standing.filter(|standing| standing.seq > 0) else { return Ok(None) };
+    let gone = track.last.filter(|last| last.seq == standing.seq).and_then(|last| {
+        let versions = told.seq.checked_sub(last.told)?.checked_sub(1).filter(|versions| *versions > 0)?;
+        standing.seq.checked_add(versions)?.checked_add(1)?;
+        Some(Gone { versions, from: last.valid_to? })
+    });
+    let since = standing.observed_at;
+    match gone.filter(|gone| since.is_none_or(|since| since <= gone.from) && gone.from <= line.observed_at) {
+        Some(gone) => Ok(Some(gone)),
+        None => Trouble::whole(format!(
+            "version {} of {:?} follows versions that are no longer kept, and what came before those is not version {}, \
+             the latest here",
+            told.seq, line.id, standing.seq
+        )),
+    }
+}
+
+/// A version after a gap: nothing is known of what was before it but what the line says.
+fn after_gap(
+    document: Option<&Document>,
+    provider: &dyn Provider,
+    line: &Line<'_>,
+    latest: &Latest,
+) -> Result<NewVersion, Trouble> {
+    let Some(Told { op, after_gap: Some(AfterGap { missed_revisions, changes }), .. }) = &line.version else {
+        return Trouble::whole("it does not say what it changed".to_owned());
+    };
+    let about = document.map(|document| provider.about(document.value()));
+    let is_there = about.as_ref().is_some_and(|about| !about.deleted);
+    let op = match op {
+        Some(op @ (Op::Update | Op::Restore)) if is_there => *op,
+        Some(Op::Delete) if !is_there => Op::Delete,
+        _ => return Trouble::whole("its op is not what such a version does".to_owned()),
+    };
+    if op == Op::Update && changes.is_empty() {
+        return Trouble::whole("it is an update without changes".to_owned());
+    }
+    Ok(NewVersion {
+        base: latest.seq,
+        op,
+        cause: None,
+        modified_at: None,
+        modified_by: None,
+        revision: about.and_then(|about| about.revision),
+        missed_revisions: *missed_revisions,
+        document: document.map(|document| StoredDocument { text: document.text().into(), hash: *document.hash() }),
+        changes: changes.clone(),
+    })
 }
 
 /// A version as the line tells it, and when it was seen; `last` is when the segment was seen before.

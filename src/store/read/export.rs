@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, named_params, params};
 
-use super::{Error, Reader};
-use crate::model::{Op, SourceName, UnixMs};
+use super::{Error, Reader, changes_of};
+use crate::model::{Change, Op, SourceName, UnixMs};
 use crate::store::{Columns, VersionId};
 
 /// How many versions are read at once …
@@ -25,7 +25,7 @@ pub struct Selection {
     pub since: Option<UnixMs>,
 }
 
-/// A version with its document and without its changes, which follow from the documents.
+/// A version with its document, and without its changes where they follow from the documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// Its row.
@@ -44,14 +44,27 @@ pub struct Exported {
     pub cause: Option<String>,
     /// When a poll first saw it.
     pub observed_at: UnixMs,
+    /// When the next version was observed, where that is no longer kept.
+    pub valid_to: Option<UnixMs>,
     /// The last poll that still saw the old state.
     pub changed_after: Option<UnixMs>,
     /// When it was modified, as the provider says.
     pub modified_at: Option<UnixMs>,
     /// Who modified it, as the provider says; untrusted text.
     pub modified_by: Option<String>,
+    /// What nothing else tells, where the version before is no longer kept.
+    pub after_gap: Option<AfterGap>,
     /// Canonical JSON; `None` where a delete left none.
     pub document: Option<Arc<str>>,
+}
+
+/// What a version says of one before it that is no longer kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AfterGap {
+    /// Revisions in between that no poll saw.
+    pub missed_revisions: Option<i64>,
+    /// What differed, in folding order.
+    pub changes: Vec<Change>,
 }
 
 impl Reader {
@@ -60,7 +73,10 @@ impl Reader {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT v.id, src.name AS source, src.provider, s.key, v.seq, v.op, v.cause, v.observed_at,
-                        v.changed_after, v.modified_at, v.modified_by, v.document
+                        iif(v.end_seal IS NULL, NULL, v.valid_to) AS valid_to,
+                        v.changed_after, v.modified_at, v.modified_by, v.missed_revisions, v.document,
+                        v.seq > 1 AND NOT EXISTS (SELECT 1 FROM versions AS b
+                            WHERE b.segment_id = v.segment_id AND b.seq = v.seq - 1) AS is_after_gap
                  FROM versions AS v
                  JOIN segments AS s ON s.id = v.segment_id
                  JOIN sources AS src ON src.id = s.source_id
@@ -75,7 +91,10 @@ impl Reader {
             })?;
             let (mut page, mut bytes) = (Vec::new(), 0);
             while let Some(row) = rows.next()? {
-                let version = exported(row)?;
+                let mut version = exported(row)?;
+                if let Some(gap) = &mut version.after_gap {
+                    gap.changes = changes_of(connection, version.id)?;
+                }
                 bytes += version.document.as_ref().map_or(0, |document| document.len());
                 page.push(version);
                 if bytes > PAGE_BYTES {
@@ -106,7 +125,10 @@ impl Reader {
     }
 }
 
+/// One row; the changes after a gap are still to be read.
 fn exported(row: &Row<'_>) -> rusqlite::Result<Exported> {
+    let missed_revisions = row.get("missed_revisions")?;
+    let after_gap = row.get::<_, bool>("is_after_gap")?.then(|| AfterGap { missed_revisions, ..AfterGap::default() });
     Ok(Exported {
         id: row.get("id")?,
         source: row.get("source")?,
@@ -116,9 +138,11 @@ fn exported(row: &Row<'_>) -> rusqlite::Result<Exported> {
         op: row.word("op")?,
         cause: row.get("cause")?,
         observed_at: row.time("observed_at")?,
+        valid_to: row.maybe_time("valid_to")?,
         changed_after: row.maybe_time("changed_after")?,
         modified_at: row.maybe_time("modified_at")?,
         modified_by: row.get("modified_by")?,
+        after_gap,
         document: row.get("document")?,
     })
 }

@@ -2,10 +2,11 @@
 //!
 //! Newest first, in an order that no clock can upset within a segment: by observation, then by commit.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::{Error, Pattern, Reader, VersionEntry, changes_of, log};
 use crate::model::{Change, ChangeOp, Op, SegmentKey, SourceName, UnixMs};
@@ -63,10 +64,28 @@ pub enum At {
 pub struct StoredVersion {
     /// The version and its changes.
     pub entry: VersionEntry,
-    /// Its document; for a delete that left none, the last one before. `None` where there never was one.
+    /// Its document; for a delete that left none, the one before. `None` where that is no longer kept.
     pub document: Option<Arc<str>>,
     /// The version that `document` is of, where it is an earlier one.
     pub document_of: Option<i64>,
+}
+
+/// Versions of a segment that are no longer kept, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The number of the first.
+    pub first: i64,
+    /// The number of the last.
+    pub last: i64,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { first, last } if first == last => write!(f, "version {first}"),
+            Self { first, last } => write!(f, "versions {first} to {last}"),
+        }
+    }
 }
 
 impl Reader {
@@ -94,7 +113,8 @@ impl Reader {
         })
     }
 
-    /// One version of a segment; `None` where there is no such segment or version, or the time is before its first.
+    /// One version of a segment; `None` where there is no such segment or version, the time is before its first, or what it
+    /// was then is no longer kept: [`Reader::gap`] tells the latter from the others.
     pub fn version(&self, key: &SegmentKey, at: At) -> Result<Option<StoredVersion>, Error> {
         self.read(|connection| {
             let (sql, value) = version_sql(at);
@@ -106,6 +126,9 @@ impl Reader {
                 })
                 .optional()?;
             let Some((mut entry, segment, document)) = found else { return Ok(None) };
+            if is_over(&entry, at) {
+                return Ok(None);
+            }
             entry.changes = changes_of(connection, entry.id)?;
             let (document, document_of) = match document {
                 Some(own) => (Some(own), None),
@@ -116,12 +139,45 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// The versions that are no longer kept, of which the one that is asked for is one.
+    pub fn gap(&self, key: &SegmentKey, at: At) -> Result<Option<Gap>, Error> {
+        let term = match at {
+            At::Latest => return Ok(None),
+            At::Seq(seq) => format!("v.seq < {seq} AND n.seq > {seq}"),
+            At::Time(time) => format!("v.valid_to <= {0} AND n.observed_at > {0}", time.0),
+        };
+        self.read(|connection| {
+            connection
+                .prepare(&format!(
+                    "SELECT v.seq + 1 AS first, n.seq - 1 AS last
+                     FROM versions AS v
+                     JOIN versions AS n ON n.segment_id = v.segment_id AND n.seq = (
+                        SELECT min(f.seq) FROM versions AS f WHERE f.segment_id = v.segment_id AND f.seq > v.seq)
+                     WHERE v.end_seal IS NOT NULL AND {term}
+                        AND v.segment_id = (SELECT s.id FROM segments AS s JOIN sources AS src ON src.id = s.source_id
+                                            WHERE src.name = ?1 AND s.key = ?2)"
+                ))?
+                .query_row(params![key.source.as_str(), key.id], |row| {
+                    Ok(Gap { first: row.get("first")?, last: row.get("last")? })
+                })
+                .optional()
+        })
+    }
+}
+
 impl LogFilter {
     /// Whether a change is told of a version that passes.
     fn tells(&self, change: &Change) -> bool {
         self.field.as_ref().is_none_or(|field| field.holds(&change.field))
             && self.change_op.is_none_or(|op| change.op == op)
     }
+}
+
+/// Whether a version is not what was asked for after all: it ended before that time, and those that came next are no longer
+/// kept.
+fn is_over(version: &VersionEntry, at: At) -> bool {
+    matches!((at, version.valid_to), (At::Time(time), Some(valid_to)) if valid_to <= time)
 }
 
 /// The statement behind [`Reader::version`], after the source's name and the segment's id.
@@ -140,12 +196,12 @@ fn version_sql(at: At) -> (String, Option<Value>) {
     (sql, value)
 }
 
+/// The document before a delete that left none: no delete follows another.
 fn earlier_document(connection: &Connection, segment: i64, seq: i64) -> rusqlite::Result<Option<(Arc<str>, i64)>> {
     connection
         .query_row(
             "SELECT document, seq FROM versions
-             WHERE segment_id = ?1 AND seq < ?2 AND hash IS NOT NULL
-             ORDER BY seq DESC LIMIT 1",
+             WHERE segment_id = ?1 AND seq = ?2 - 1 AND hash IS NOT NULL",
             [segment, seq],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )

@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::{LogFilter, Scope};
-use crate::model::{Op, UnixMs};
+use crate::model::{ChangeOp, Op, UnixMs};
 use crate::store::VersionId;
 
 /// So many of the newest versions are walked through before an index is asked, and so many more for each that is wanted.
@@ -19,13 +19,14 @@ const WALK_FOR_EACH: u32 = 10;
 enum Way {
     /// One after the other, newest first.
     Walk,
-    /// By the index of fields, of editors or of segments.
+    /// By the index of fields, of ops, of editors or of segments.
     Index,
 }
 
 /// The rows of the versions that pass the filter, newest first.
 pub(super) fn ids(connection: &Connection, filter: &LogFilter) -> rusqlite::Result<Vec<VersionId>> {
     let is_rare = filter.field.is_some() || filter.by.is_some() || matches!(filter.scope, Some(Scope::Source(_)));
+    let is_rare = is_rare || filter.change_op.is_some_and(|op| op != ChangeOp::Replace);
     let is_rare = is_rare && filter.after.is_none();
     let Some(turn) = is_rare.then(|| walked(connection, filter)).transpose()?.flatten() else {
         return run(connection, sql(filter, Way::Walk, filter.limit));
@@ -113,7 +114,7 @@ fn sql(filter: &LogFilter, way: Way, limit: Option<u32>) -> (String, Vec<Value>)
     let plus = |is_best: bool| if way == Way::Index && is_best { "" } else { "+" };
     if let Some(Scope::Source(source)) = &filter.scope {
         let name = terms.value(source.as_str().to_owned());
-        let plus = plus(filter.field.is_none() && filter.by.is_none());
+        let plus = plus(filter.field.is_none() && filter.by.is_none() && filter.change_op.is_none());
         terms.add(format!("{plus}v.segment_id IN (SELECT f.id FROM {OF_SOURCE} {name})"));
     }
     if let Some(op) = filter.op {
@@ -124,13 +125,16 @@ fn sql(filter: &LogFilter, way: Way, limit: Option<u32>) -> (String, Vec<Value>)
     }
     if let Some(by) = &filter.by {
         let names = terms.value(serde_json::Value::from(by.clone()).to_string());
-        let plus = plus(filter.field.is_none());
+        let plus = plus(filter.field.is_none() && filter.change_op.is_none());
         terms.add(format!("{plus}v.modified_by IN (SELECT value FROM json_each({names}))"));
     }
     if filter.no_schema {
         terms.add("v.cause IS NULL AND NOT EXISTS (SELECT 1 FROM schema_versions AS x WHERE x.version_id = v.id)");
     }
     let mut change = filter.change_op.map(|op| format!(" AND c.op = '{op}'")).unwrap_or_default();
+    if filter.change_op.is_some_and(|op| op != ChangeOp::Replace) {
+        change += " AND c.op <> 'replace'"; // as the index of the others says it
+    }
     if let Some(field) = &filter.field {
         let glob = terms.value(field.glob());
         let fits = format!("(field GLOB {glob} OR field GLOB {glob} || '[.[]*')");
@@ -231,8 +235,11 @@ mod tests {
     fn what_is_rare_is_found_by_an_index() {
         let text = plan(sql(&field(), Way::Index, Some(50)));
         assert!(!text.contains("SCAN v") && !text.contains("SCAN c"), "{text}");
-        assert!(text.contains("changes_by_field (field>? AND field<?)"), "{text}");
-        assert!(text.contains("changes_by_field (field=?)"), "{text}");
+        assert!(text.contains("changes_by_shown_field (field>? AND field<?)"), "{text}");
+        assert!(text.contains("COVERING INDEX changes_by_shown_field (field=?)"), "{text}");
+        let moves = LogFilter { change_op: Some(ChangeOp::Move), ..LogFilter::default() };
+        let text = plan(sql(&moves, Way::Index, Some(50)));
+        assert!(text.contains("COVERING INDEX changes_by_op (op=?)"), "{text}");
         let source = LogFilter { scope: Some(Scope::Source(SourceName::new("s"))), ..LogFilter::default() };
         let text = plan(sql(&source, Way::Index, Some(50)));
         assert!(text.contains("COVERING INDEX versions_as_of (segment_id=?)"), "{text}");

@@ -15,8 +15,8 @@ mod story;
 mod verify;
 
 pub use backup::{Backup, BackupError};
-pub use export::{Exported, Selection};
-pub use history::{At, LogFilter, Scope, StoredVersion};
+pub use export::{AfterGap, Exported, Selection};
+pub use history::{At, Gap, LogFilter, Scope, StoredVersion};
 pub use pattern::Pattern;
 pub use pool::Readers;
 pub use status::{FreshnessRow, SourceRow, Tally};
@@ -32,8 +32,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::{
-    Error, Holder, Look, OpenError, VersionEntry, beside, changes_of, latest_version, open_immutable, read_only,
-    resolve,
+    Checkpoint, Error, Holder, Look, OpenError, Stored, VersionEntry, beside, changes_of, end_seal, latest_version,
+    open_immutable, read_only, resolve,
 };
 
 /// How long a read waits while the writer recovers the file after a kill; nothing else makes a reader wait.

@@ -23,25 +23,22 @@ pub struct Story {
     pub missed_revisions: i64,
     /// Versions that are nothing but a change of the provider's schema.
     pub schema: usize,
-    /// When each version but the first was observed, oldest first.
-    edits: Vec<UnixMs>,
+    /// The number of each version but the first, and when it was observed, oldest first.
+    edits: Vec<(i64, UnixMs)>,
 }
 
 impl Story {
-    /// How many versions came after the first.
-    pub fn edits(&self) -> usize {
-        self.edits.len()
+    /// How many versions after the first were observed at that time or later, those among them that are no longer kept
+    /// included.
+    pub fn edits_since(&self, since: UnixMs) -> i64 {
+        let first = self.edits.iter().find(|(_, at)| *at >= since);
+        first.zip(self.edits.last()).map_or(0, |((first, _), (last, _))| last - first + 1)
     }
 
-    /// How many of them were observed at that time or later.
-    pub fn edits_since(&self, since: UnixMs) -> usize {
-        self.edits.iter().filter(|at| **at >= since).count()
-    }
-
-    fn add(&mut self, op: Op, at: UnixMs, by: Option<String>, missed: i64, is_schema: bool) {
+    fn add(&mut self, seq: i64, op: Op, at: UnixMs, by: Option<String>, missed: i64, is_schema: bool) {
         match self.first_seen_at {
             None => self.first_seen_at = Some(at),
-            Some(_) => self.edits.push(at),
+            Some(_) => self.edits.push((seq, at)),
         }
         match self.ops.iter_mut().find(|(of, _)| *of == op) {
             Some((_, count)) => *count += 1,
@@ -65,7 +62,7 @@ impl Reader {
     pub fn story(&self, key: &SegmentKey) -> Result<Story, Error> {
         self.read(|connection| {
             let mut statement = connection.prepare(
-                "SELECT v.op, v.cause, v.observed_at, v.modified_by, v.missed_revisions
+                "SELECT v.seq, v.op, v.cause, v.observed_at, v.modified_by, v.missed_revisions
                  FROM versions AS v
                  WHERE v.segment_id = (SELECT s.id FROM segments AS s JOIN sources AS src ON src.id = s.source_id
                                        WHERE src.name = ?1 AND s.key = ?2)
@@ -77,7 +74,7 @@ impl Reader {
                 let missed: Option<i64> = row.get("missed_revisions")?;
                 let cause: Option<String> = row.get("cause")?;
                 let (op, at, by) = (row.word("op")?, row.time("observed_at")?, row.get("modified_by")?);
-                story.add(op, at, by, missed.unwrap_or(0), cause.is_some());
+                story.add(row.get("seq")?, op, at, by, missed.unwrap_or(0), cause.is_some());
             }
             story.editors.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
             Ok(story)

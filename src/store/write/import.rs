@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{Error, Fault, NewVersion, Observed, Segment, Store, lock, now, tick};
+use super::{Error, Fault, Gone, NewVersion, Observed, Segment, Store, lock, now, tick};
 use crate::clock::Now;
 use crate::model::{Outcome, PollKind, SegmentState, SourceName, UnixMs};
 use crate::store::{Columns, Hash, Latest, PollId, SegmentId, SourceId, VersionEntry};
@@ -193,16 +193,17 @@ impl Import<'_> {
         })
     }
 
-    /// Writes a version on top of the latest one.
+    /// Writes a version on top of the latest one, or of what is no longer kept since.
     pub fn add(
         &self,
         segment: SegmentId,
         version: NewVersion,
         observed: Observed,
         poll: PollId,
+        gone: Option<Gone>,
     ) -> Result<VersionEntry, Error> {
         self.run(|connection| {
-            let made = Segment::read(connection, segment)?.take_over(connection, version, observed, poll)?;
+            let made = Segment::read(connection, segment)?.take_over(connection, version, observed, poll, gone)?;
             // A validator is that of the document before.
             connection
                 .prepare_cached("UPDATE segments SET etag = NULL, not_found = 0 WHERE id = ?1")?

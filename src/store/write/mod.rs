@@ -4,6 +4,7 @@
 //! savepoint, so that one which fails takes only its own rows back. Nobody hears a result before the commit.
 
 mod begin;
+mod compact;
 mod declare;
 mod finish;
 mod import;
@@ -15,12 +16,13 @@ mod queue;
 mod schema;
 mod version;
 
+pub use compact::{Compacted, Cursor};
 pub use declare::{DeclareSource, Declared, Known, KnownSource, Retired};
 pub use finish::{Absence, FinishPoll, SegmentEnd};
 pub use import::{Import, ImportedSource, Standing};
 pub use poll::BeginPoll;
 pub use schema::{SchemaPast, SchemaSeen};
-pub use version::{NewVersion, Observed, StoredDocument};
+pub use version::{Gone, NewVersion, Observed, StoredDocument};
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -10,7 +10,7 @@ use super::Fault;
 use crate::clock::Now;
 use crate::model::{Change, Op, Outcome, SegmentKey, SegmentState, UnixMs};
 use crate::store::{
-    Columns, GENESIS, Hash, PollId, SegmentId, SourceId, VersionEntry, VersionFields, VersionId, chain_link,
+    Columns, GENESIS, Hash, PollId, SegmentId, SourceId, VersionEntry, VersionFields, VersionId, chain_link, end_seal,
 };
 
 /// A version to be written.
@@ -113,20 +113,43 @@ impl Segment {
         self.write(connection, new, before, observed, poll)
     }
 
-    /// Writes the version that somebody else has seen, not before the latest one.
+    /// Writes the version that somebody else has seen, not before the latest one; `gone` says what is no longer kept in
+    /// between.
     pub(super) fn take_over(
         &self,
         connection: &Connection,
         new: NewVersion,
         observed: Observed,
         poll: PollId,
+        gone: Option<Gone>,
     ) -> Result<VersionEntry, Fault> {
-        self.check(&new, outcome_of(new.op))?;
         let before = self.previous(connection)?;
         if before.observed_at.is_some_and(|before| observed.at < before) {
             return self.conflict("observed before the latest version");
         }
-        self.write(connection, new, before, observed, poll)
+        let Some(gone) = gone else {
+            self.check(&new, outcome_of(new.op))?;
+            return self.write(connection, new, before, observed, poll);
+        };
+        // What the segment was before it is not known: it may be any version but the first.
+        let ended_well = before.observed_at.is_some_and(|before| before <= gone.from) && gone.from <= observed.at;
+        if new.base != self.version || gone.versions < 1 || !ended_well || new.op == Op::Create {
+            return self.conflict("it cannot follow versions that are no longer kept");
+        }
+        connection
+            .prepare_cached("UPDATE versions SET end_seal = ?2 WHERE segment_id = ?1 AND seq = ?3")?
+            .execute(params![self.id, end_seal(&before.chain, gone.from.0), self.version])?;
+        let later = Self { version: self.version + gone.versions, key: self.key.clone(), ..*self };
+        let entry = later.write(connection, new, Previous::default(), observed, poll)?;
+        self.end(connection, gone.from)?;
+        Ok(entry)
+    }
+
+    /// Ends the latest version.
+    fn end(&self, connection: &Connection, at: UnixMs) -> rusqlite::Result<usize> {
+        connection
+            .prepare_cached("UPDATE versions SET valid_to = ?3 WHERE segment_id = ?1 AND seq = ?2")?
+            .execute(params![self.id, self.version, at.0])
     }
 
     fn write(
@@ -158,12 +181,10 @@ impl Segment {
             poll,
             changes: new.changes,
         };
-        connection
-            .prepare_cached("UPDATE versions SET valid_to = ?3 WHERE segment_id = ?1 AND seq = ?2")?
-            .execute(params![self.id, self.version, at.0])?;
+        self.end(connection, at)?;
         insert(connection, self, &entry, new.document.as_ref().map(|document| &*document.text))?;
-        insert_changes(connection, &entry)?;
-        let state = self.state.after(entry.op).unwrap_or(self.state);
+        insert_changes(connection, self.id, &entry)?;
+        let state = if entry.op == Op::Delete { SegmentState::Deleted } else { SegmentState::Present };
         connection
             .prepare_cached(
                 "UPDATE segments SET
@@ -178,7 +199,7 @@ impl Segment {
     fn previous(&self, connection: &Connection) -> Result<Previous, Fault> {
         let found = connection
             .prepare_cached(
-                "SELECT observed_at, revision, modified_at, modified_by
+                "SELECT observed_at, revision, modified_at, modified_by, chain
                  FROM versions WHERE segment_id = ?1 AND seq = ?2",
             )?
             .query_row(params![self.id, self.version], |row| {
@@ -187,6 +208,7 @@ impl Segment {
                     revision: row.get("revision")?,
                     modified_at: row.maybe_time("modified_at")?,
                     modified_by: row.get("modified_by")?,
+                    chain: row.get("chain")?,
                 })
             })
             .optional()?;
@@ -203,6 +225,15 @@ pub struct Observed {
     pub changed_after: Option<UnixMs>,
 }
 
+/// Versions between the latest and the one that is written, which nobody keeps any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// How many, at least one.
+    pub versions: i64,
+    /// When the first of them was observed: until then the latest version held.
+    pub from: UnixMs,
+}
+
 /// The version before the one that is written; nothing where that is the first.
 #[derive(Default)]
 struct Previous {
@@ -210,6 +241,7 @@ struct Previous {
     revision: Option<i64>,
     modified_at: Option<UnixMs>,
     modified_by: Option<String>,
+    chain: Hash,
 }
 
 const fn outcome_of(op: Op) -> Outcome {
@@ -284,15 +316,16 @@ fn insert(
     Ok(())
 }
 
-fn insert_changes(connection: &Connection, entry: &VersionEntry) -> rusqlite::Result<()> {
+fn insert_changes(connection: &Connection, segment: SegmentId, entry: &VersionEntry) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO changes (version_id, ordinal, observed_at, op, path, field, old, new)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO changes (version_id, ordinal, segment_id, observed_at, op, path, field, old, new)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for (ordinal, change) in (0_i64..).zip(&entry.changes) {
         statement.execute(params![
             entry.id,
             ordinal,
+            segment,
             entry.observed_at.0,
             change.op.as_str(),
             change.path,

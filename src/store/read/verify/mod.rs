@@ -8,7 +8,7 @@ mod version;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Error, Reader};
+use super::{Checkpoint, Error, Reader, Stored, end_seal};
 use crate::model::{Check, SegmentKey, SourceName};
 
 /// SQLite stops after so many problems of its own.
@@ -38,6 +38,8 @@ pub struct Verified {
     pub versions: u64,
     /// Rows of `changes`.
     pub changes: u64,
+    /// Versions that are no longer kept.
+    pub removed: u64,
     /// How many things are wrong.
     pub findings: u64,
 }

@@ -2,9 +2,9 @@
 
 use rusqlite::Row;
 
-use super::{Audit, Check, Finding, key};
+use super::{Audit, Check, Finding, end_seal, key};
 use crate::model::{Op, SegmentKey, SegmentState};
-use crate::store::Columns;
+use crate::store::{Columns, Hash};
 
 /// A segment's row.
 struct Segment {
@@ -23,6 +23,8 @@ struct Version {
     op: Op,
     observed_at: i64,
     valid_to: Option<i64>,
+    chain: Hash,
+    seal: Option<Hash>,
 }
 
 impl Audit<'_> {
@@ -34,8 +36,10 @@ impl Audit<'_> {
              FROM segments AS s LEFT JOIN sources AS src ON src.id = s.source_id
              ORDER BY s.id",
         )?;
-        let mut of = connection
-            .prepare("SELECT id, seq, op, observed_at, valid_to FROM versions WHERE segment_id = ?1 ORDER BY seq")?;
+        let mut of = connection.prepare(
+            "SELECT id, seq, op, observed_at, valid_to, chain, end_seal FROM versions
+             WHERE segment_id = ?1 ORDER BY seq",
+        )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let segment = Segment::read(row)?;
@@ -70,11 +74,7 @@ impl Audit<'_> {
             self.of(segment, Some(first), "it is the first that is left, but not number 1".to_owned());
         }
         for (version, next) in versions.iter().zip(versions.iter().skip(1).map(Some).chain([None])) {
-            if !holds_until(version, next) {
-                let what = match next {
-                    Some(next) => format!("it does not hold until v{} was observed", next.seq),
-                    None => "it is the latest, but does not hold any more".to_owned(),
-                };
+            if let Some(what) = odd_end(version, next) {
                 self.of(segment, Some(version), what);
             }
         }
@@ -86,15 +86,23 @@ impl Audit<'_> {
     }
 }
 
-/// Whether a version holds until the next was observed. Where versions in between are gone, nobody knows from when to
-/// when these held: it ends before the next.
-fn holds_until(version: &Version, next: Option<&Version>) -> bool {
-    match (version.valid_to, next) {
-        (None, None) => true,
-        (Some(valid_to), Some(next)) if next.seq == version.seq + 1 => valid_to == next.observed_at,
-        (Some(valid_to), Some(next)) => valid_to <= next.observed_at,
-        _ => false,
-    }
+/// What is wrong with the end of a version: it holds until the next was observed. Where versions in between are gone, its
+/// own seal says until when it held; nobody knows what was then.
+fn odd_end(version: &Version, next: Option<&Version>) -> Option<String> {
+    let follows = next.is_none_or(|next| next.seq == version.seq + 1);
+    let what = match (version.valid_to, version.seal, next) {
+        (None, None, None) => return None,
+        (_, _, None) => "it is the latest, but does not hold any more".to_owned(),
+        (_, Some(_), _) if follows => "its end is sealed, although the next version is there".to_owned(),
+        (valid_to, _, Some(next)) if follows && valid_to == Some(next.observed_at) => return None,
+        (_, _, Some(next)) if follows => format!("it does not hold until v{} was observed", next.seq),
+        (_, None, Some(next)) => format!("the versions between it and v{} are missing", next.seq),
+        (Some(to), Some(seal), Some(next)) if seal == end_seal(&version.chain, to) && to <= next.observed_at => {
+            return None;
+        }
+        (_, Some(_), Some(_)) => "it does not hold until when its seal says".to_owned(),
+    };
+    Some(what)
 }
 
 impl Segment {
@@ -118,6 +126,8 @@ impl Version {
             op: row.word("op")?,
             observed_at: row.get("observed_at")?,
             valid_to: row.get("valid_to")?,
+            chain: row.get("chain")?,
+            seal: row.get("end_seal")?,
         })
     }
 }

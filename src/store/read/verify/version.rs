@@ -1,40 +1,19 @@
 //! Each version by itself and against the one before: chain, hash, changes.
 //!
-//! In the order of rows, each read once. A broken link is told once: the next one is checked against what the row says.
+//! In the order of rows, each read once. A broken link is told once: the next one is checked against what the row says. Rows
+//! that are not there are skipped only where a checkpoint, whole and in its place, stands for exactly them.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Rows};
 use serde_json::Value;
 
-use super::{Audit, Check, Finding, Step, key};
+use super::{Audit, Check, Checkpoint, Finding, Step, Stored};
 use crate::diff::{fold, unfold};
 use crate::document::parse;
-use crate::model::{Change, Op, SegmentKey, SegmentState};
-use crate::store::{Columns, GENESIS, Hash, VersionFields, VersionId, chain_link, changes_of};
+use crate::model::{Op, SegmentState};
+use crate::store::{Columns, GENESIS, Hash};
 
 /// How many versions are checked between two steps that are told.
 const TELL_EVERY: u64 = 256;
-
-/// A row of `versions`, as it is.
-struct Stored {
-    id: i64,
-    source_id: Option<i64>,
-    segment_id: i64,
-    segment: Option<SegmentKey>,
-    seq: i64,
-    op: Op,
-    cause: Option<String>,
-    observed_at: i64,
-    changed_after: Option<i64>,
-    modified_at: Option<i64>,
-    modified_by: Option<String>,
-    revision: Option<i64>,
-    missed_revisions: Option<i64>,
-    hash: Option<Hash>,
-    chain: Hash,
-    document: Option<String>,
-    poll_id: i64,
-    changes: Vec<Change>,
-}
 
 /// The version before, of the same segment.
 struct Base {
@@ -43,10 +22,26 @@ struct Base {
     document: Option<String>,
 }
 
-/// The last row that was seen.
+/// The last row that was seen, or that a checkpoint stands for.
 struct Last {
     id: i64,
     chain: Hash,
+}
+
+/// The checkpoints, in order.
+struct Runs<'a> {
+    rows: Rows<'a>,
+    ahead: Option<Checkpoint>,
+}
+
+impl Runs<'_> {
+    /// The next one, if it begins before the row `id`.
+    fn before(&mut self, id: i64) -> rusqlite::Result<Option<Checkpoint>> {
+        if self.ahead.is_none() {
+            self.ahead = self.rows.next()?.map(Checkpoint::from_row).transpose()?;
+        }
+        Ok(self.ahead.take_if(|run| run.first_id < id))
+    }
 }
 
 impl Audit<'_> {
@@ -55,14 +50,11 @@ impl Audit<'_> {
         let connection = self.connection;
         let all: i64 = connection.query_row("SELECT count(*) FROM versions", [], |row| row.get(0))?;
         let all = u64::try_from(all).unwrap_or(0);
-        let mut statement = connection.prepare(
-            "SELECT v.*, s.source_id, s.key, src.name AS source
-             FROM versions AS v
-             LEFT JOIN segments AS s ON s.id = v.segment_id
-             LEFT JOIN sources AS src ON src.id = s.source_id
-             ORDER BY v.id",
-        )?;
+        let mut statement = connection.prepare(&format!("{} ORDER BY v.id", Stored::SELECT))?;
         let mut rows = statement.query([])?;
+        let columns = Checkpoint::COLUMNS;
+        let mut statement = connection.prepare(&format!("SELECT {columns} FROM checkpoints ORDER BY first_id"))?;
+        let mut runs = Runs { rows: statement.query([])?, ahead: None };
         let mut last = Last { id: 0, chain: GENESIS };
         while let Some(row) = rows.next()? {
             if self.found.versions.is_multiple_of(TELL_EVERY) {
@@ -70,7 +62,8 @@ impl Audit<'_> {
             }
             self.found.versions += 1;
             let id: i64 = row.get("id")?;
-            self.follows(&last, id);
+            self.skip(&mut last, &mut runs, id)?;
+            self.missing(last.id.saturating_add(1), id.saturating_sub(1));
             match Stored::read(connection, row) {
                 Ok(stored) => {
                     self.found.changes += stored.changes.len() as u64;
@@ -86,12 +79,35 @@ impl Audit<'_> {
             }
         }
         (self.on_step)(Step::Versions { done: self.found.versions, all });
+        while let Some(run) = runs.before(i64::MAX)? {
+            self.odd_run(&run, "the latest version is always kept");
+        }
         self.end(&last)
     }
 
-    /// Rows are numbered without gaps; one that is missing was removed.
-    fn follows(&mut self, last: &Last, id: i64) {
-        self.missing(last.id.saturating_add(1), id.saturating_sub(1));
+    /// Rows are numbered without gaps. Goes from `last` on to what comes right before the row `id`, as far as checkpoints
+    /// stand for it.
+    fn skip(&mut self, last: &mut Last, runs: &mut Runs<'_>, id: i64) -> rusqlite::Result<()> {
+        while let Some(run) = runs.before(id)? {
+            if run.first_id <= last.id || run.last_id >= id {
+                self.odd_run(&run, "it stands for rows that are there");
+                continue;
+            }
+            self.missing(last.id.saturating_add(1), run.first_id.saturating_sub(1));
+            if !run.is_whole() {
+                self.odd_run(&run, "it is not as it was written");
+            } else if run.first_id == last.id.saturating_add(1) && run.before != last.chain {
+                self.odd_run(&run, "what comes before it is not what was there");
+            }
+            self.found.removed += u64::try_from(run.last_id - run.first_id + 1).unwrap_or(0);
+            *last = Last { id: run.last_id, chain: run.after };
+        }
+        Ok(())
+    }
+
+    fn odd_run(&mut self, run: &Checkpoint, why: &str) {
+        let what = format!("the checkpoint for rows {} to {} of versions: {why}", run.first_id, run.last_id);
+        self.find_in_file(Check::Chain, what);
     }
 
     /// The last number that was ever given is that of the last row.
@@ -114,7 +130,7 @@ impl Audit<'_> {
     }
 
     fn version(&mut self, stored: &Stored, last: &Last) -> rusqlite::Result<()> {
-        if chain_link(&last.chain, &stored.fields()) != stored.chain {
+        if !stored.follows(&last.chain) {
             self.about(stored, Check::Chain, "it, its changes or its place are not as they were written");
         }
         let hash = stored.document.as_ref().map(|text| *blake3::hash(text.as_bytes()).as_bytes());
@@ -139,26 +155,31 @@ impl Audit<'_> {
                     self.about(stored, Check::Order, &format!("a {} cannot be the first", stored.op));
                 }
             }
-            // Whether it was removed by right is the chain's to tell.
+            None if stored.op == Op::Update && stored.changes.is_empty() => {
+                self.about(stored, Check::Fold, "it has no changes");
+            }
+            // Whether what was before was removed by right is the chain's to tell.
             None => {}
         }
         Ok(())
     }
 
-    /// Changes are numbered from 0 and bear their version's time.
+    /// Changes are numbered from 0 and bear their version's time and segment.
     fn ordinals(&mut self, stored: &Stored) -> rusqlite::Result<()> {
         let (rows, last, odd): (i64, Option<i64>, i64) = self
             .connection
             .prepare_cached(
-                "SELECT count(*), max(ordinal), count(*) FILTER (WHERE observed_at <> ?2)
+                "SELECT count(*), max(ordinal), count(*) FILTER (WHERE observed_at <> ?2 OR segment_id <> ?3)
                  FROM changes WHERE version_id = ?1",
             )?
-            .query_row([stored.id, stored.observed_at], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            .query_row([stored.id, stored.observed_at, stored.segment_id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
         if last.map_or(0, |last| last.saturating_add(1)) != rows {
             self.about(stored, Check::Chain, "its changes are not numbered one after the other");
         }
         if odd > 0 {
-            self.about(stored, Check::Order, "its changes bear another time than it");
+            self.about(stored, Check::Order, "its changes bear another time or segment than it");
         }
         Ok(())
     }
@@ -197,54 +218,6 @@ impl Audit<'_> {
     fn about(&mut self, stored: &Stored, check: Check, what: &str) {
         let (segment, what) = (stored.segment.clone(), what.to_owned());
         self.find(Finding { check, segment, seq: Some(stored.seq), row: Some(stored.id), what });
-    }
-}
-
-impl Stored {
-    fn read(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Self> {
-        let id = row.get("id")?;
-        Ok(Self {
-            id,
-            source_id: row.get("source_id")?,
-            segment_id: row.get("segment_id")?,
-            segment: key(row.get("source")?, row.get("key")?),
-            seq: row.get("seq")?,
-            op: row.word("op")?,
-            cause: row.get("cause")?,
-            observed_at: row.get("observed_at")?,
-            changed_after: row.get("changed_after")?,
-            modified_at: row.get("modified_at")?,
-            modified_by: row.get("modified_by")?,
-            revision: row.get("revision")?,
-            missed_revisions: row.get("missed_revisions")?,
-            hash: row.get("hash")?,
-            chain: row.get("chain")?,
-            document: row.get("document")?,
-            poll_id: row.get("poll_id")?,
-            changes: changes_of(connection, VersionId(id))?,
-        })
-    }
-
-    fn fields(&self) -> VersionFields<'_> {
-        VersionFields {
-            id: self.id,
-            source_id: self.source_id.unwrap_or_default(),
-            segment_id: self.segment_id,
-            key: self.segment.as_ref().map_or("", |key| &key.id),
-            seq: self.seq,
-            op: self.op.as_str(),
-            cause: self.cause.as_deref(),
-            observed_at: self.observed_at,
-            changed_after: self.changed_after,
-            modified_at: self.modified_at,
-            modified_by: self.modified_by.as_deref(),
-            revision: self.revision,
-            missed_revisions: self.missed_revisions,
-            hash: self.hash.as_ref().map(<[u8; 32]>::as_slice),
-            document: self.document.as_deref(),
-            poll_id: self.poll_id,
-            changes: &self.changes,
-        }
     }
 }
 

@@ -144,7 +144,8 @@ fn segment(body: Value, asked: Asked<'_>, id: &str) -> Result<Found, Refusal> {
     if found.id == id {
         Ok(found)
     } else {
-        Err(malformed(&format!("answer is another segment: its id is {:?}", found.id), asked.key))
+        // Before it is quoted: quotes are one more way to spell a key.
+        Err(malformed(&format!("answer is another segment: its id is {:?}", asked.key.scrub(&found.id)), asked.key))
     }
 }
 

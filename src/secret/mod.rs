@@ -72,7 +72,8 @@ impl ApiKey {
     }
 
     /// The text with `[key]` for every occurrence of the key: as it is, percent-encoded, JSON-escaped (any of its
-    /// characters, any mix), in base64 and base64url at any alignment. Borrowed when there is none. Linear in the text.
+    /// characters, any mix, also one within the other), in base64 and base64url at any alignment. Borrowed when there is
+    /// none. Linear in the text.
     ///
     /// Give it the whole text: a text that was cut before may end in the first half of a key, which nobody can find.
     pub fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {

@@ -202,9 +202,11 @@ impl Form {
             // `%` and `\` may stand for themselves or begin an encoded character: follow both.
             scratch.next.clear();
             for end in &scratch.ends {
-                scratch
-                    .next
-                    .extend(spellings(text, *end).filter(|(byte, _)| self.takes(unit, *byte)).map(|(_, end)| end));
+                spellings(text, *end, LAYERS, &mut |byte, end| {
+                    if self.takes(unit, byte) {
+                        scratch.next.push(end);
+                    }
+                });
             }
             scratch.next.sort_unstable();
             scratch.next.dedup();
@@ -217,45 +219,75 @@ impl Form {
         let mut start = at;
         // The digits at the edges share their bits with what stands beside the key: they go too.
         if first > 0 {
-            start = (floor.max(at.saturating_sub(LONGEST_SPELLING))..at)
-                .find(|from| spellings(text, *from).any(|(byte, to)| to == at && self.takes(0, byte)))
-                .unwrap_or(at);
+            let is_shared = |from: &usize| {
+                let mut found = false;
+                spellings(text, *from, LAYERS, &mut |byte, to| found |= to == at && self.takes(0, byte));
+                found
+            };
+            start = (floor.max(at.saturating_sub(LONGEST_SPELLING))..at).find(is_shared).unwrap_or(at);
         }
         if last < self.units.expose_secret().len() {
-            end = spellings(text, end)
-                .filter(|(byte, _)| self.takes(last, *byte))
-                .map(|(_, to)| to)
-                .last()
-                .unwrap_or(end);
+            let from = end;
+            spellings(text, from, LAYERS, &mut |byte, to| {
+                if self.takes(last, byte) {
+                    end = end.max(to);
+                }
+            });
         }
         Some((start, end))
     }
 }
 
-/// The bytes of the longest spelling, `\u0041`.
-const LONGEST_SPELLING: usize = 6;
+/// How many encodings may lie on top of each other: an error in JSON that quotes JSON.
+const LAYERS: u32 = 2;
 
-/// What the text may spell at `at`: the character itself, and the one that is encoded there; each with its end.
-fn spellings(text: &[u8], at: usize) -> impl Iterator<Item = (u8, usize)> {
-    let rest = text.get(at..).unwrap_or_default();
-    let itself = rest.first().map(|byte| (*byte, at + 1));
-    let encoded = match rest {
-        [b'%', high, low, ..] => hex(*high, *low).map(|byte| (byte, at + 3)),
-        [b'\\', b'u', b'0', b'0', high, low, ..] => hex(*high, *low).map(|byte| (byte, at + LONGEST_SPELLING)),
-        [b'\\', byte @ (b'/' | b'"' | b'\\'), ..] => Some((*byte, at + 2)),
-        _ => None,
-    };
-    itself.into_iter().chain(encoded)
+/// The bytes of the longest spelling: `\u0041`, each character of it spelled so again.
+const LONGEST_SPELLING: usize = 36;
+
+/// Tells what the text may spell at `at`: the character itself, and those that are encoded there; each with its end.
+fn spellings(text: &[u8], at: usize, layers: u32, tell: &mut dyn FnMut(u8, usize)) {
+    let Some(byte) = text.get(at) else { return };
+    tell(*byte, at + 1);
+    if layers == 0 || !matches!(byte, b'%' | b'\\') {
+        return;
+    }
+    // The characters of an encoding may be encoded themselves.
+    let below = layers - 1;
+    spellings(text, at, below, &mut |first, next| match first {
+        b'%' => hex(text, next, below, tell),
+        b'\\' => spellings(text, next, below, &mut |second, next| match second {
+            b'/' | b'"' | b'\\' => tell(second, next),
+            b'u' => spellings(text, next, below, &mut |zero, next| {
+                if zero == b'0' {
+                    spellings(text, next, below, &mut |zero, next| {
+                        if zero == b'0' {
+                            hex(text, next, below, tell);
+                        }
+                    });
+                }
+            }),
+            _ => {}
+        }),
+        _ => {}
+    });
 }
 
-fn hex(high: u8, low: u8) -> Option<u8> {
+/// Tells the byte that two hexadecimal digits stand for.
+fn hex(text: &[u8], at: usize, layers: u32, tell: &mut dyn FnMut(u8, usize)) {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     };
-    Some(value(high)? << 4 | value(low)?)
+    spellings(text, at, layers, &mut |high, next| {
+        let Some(high) = value(high) else { return };
+        spellings(text, next, layers, &mut |low, next| {
+            if let Some(low) = value(low) {
+                tell(high << 4 | low, next);
+            }
+        });
+    });
 }
 
 /// The value of a digit of base64 or base64url.
@@ -287,7 +319,19 @@ mod tests {
     /// What a reader of the text could decode: an independent, plain search.
     fn spells(text: &str, key: &[u8]) -> bool {
         let unquoted = unescape(text);
-        let layers = [text.as_bytes().to_vec(), percent(text.as_bytes()), percent(&unquoted), unquoted];
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (once, twice) = (percent(text.as_bytes()), unescape(&lossy(&unquoted)));
+        let layers = [
+            percent(&once),
+            unescape(&lossy(&once)),
+            percent(&percent(&unescape(&lossy(&percent(&unquoted))))),
+            percent(&twice),
+            percent(&unquoted),
+            text.as_bytes().to_vec(),
+            twice,
+            once,
+            unquoted,
+        ];
         layers.iter().any(|layer| holds(layer, key) || in_base64(layer, key))
     }
 
@@ -361,6 +405,10 @@ mod tests {
             percent_encoding::utf8_percent_encode(KEY, percent_encoding::NON_ALPHANUMERIC).to_string(),
             r#"console-Ab\/9\"%\\z"#.to_owned(),
             r#"\u0063onsole%2dAb%2F9\u0022%25\u005Cz"#.to_owned(),
+            // An encoding within an encoding.
+            r#"\\u0063onsole-Ab\\/9\\\"%\\\\z"#.to_owned(),
+            "%2563onsole%252dAb%25%32%469%2522%2525%255Cz".to_owned(),
+            r#"%5cu0063onsole-Ab%5C/9\u005c\u0022%25%5c%5cz"#.to_owned(),
         ] {
             assert_eq!(matcher().scrub(&format!("é{text}é{text}")), "é[key]é[key]", "{text}");
         }
@@ -420,6 +468,20 @@ mod tests {
             let matcher = Matcher::new(key.as_bytes());
             let clean = matcher.scrub(&text);
             prop_assert!(clean.contains(MARK));
+            prop_assert!(!spells(&clean, key.as_bytes()), "{clean}");
+        }
+
+        #[test]
+        fn no_spelling_of_a_spelling_is_left(
+            key in keys(), before in "[ -~]{0,8}", after in "[ -~]{0,8}", choices in prop::collection::vec(any::<u8>(), 1..20),
+            again in 0_u8..6,
+        ) {
+            // The same outer spelling of all, as one program writes it.
+            let text = format!("{before}{}{after}", encode(&encode(&key, &choices), &[again]));
+            prop_assume!(spells(&text, key.as_bytes()));
+            let matcher = Matcher::new(key.as_bytes());
+            let clean = matcher.scrub(&text);
+            prop_assert!(clean.contains(MARK), "{text}");
             prop_assert!(!spells(&clean, key.as_bytes()), "{clean}");
         }
 

@@ -2,7 +2,7 @@
 //! are written: what a library logs about a request could hold a key.
 
 use std::fmt::Debug;
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -19,7 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use crate::model::{LogFormat, LogLevel};
+use crate::model::{LogFormat, LogLevel, escaped, escaped_json};
 
 /// Changes the level of the running log.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub fn is_journal() -> bool {
 }
 
 fn layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let json = || fmt::layer().json().flatten_event(true).with_target(false).with_writer(stderr).boxed();
+    let json = || fmt::layer().json().flatten_event(true).with_target(false).with_writer(|| Harmless(stderr())).boxed();
     match format {
         LogFormat::Journal => match tracing_journald::layer() {
             Ok(journal) => {
@@ -83,6 +83,23 @@ fn layer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
             fmt::layer().event_format(Short).with_ansi(stderr().is_terminal()).with_writer(stderr).boxed()
         }
         LogFormat::Json | LogFormat::Auto => json(),
+    }
+}
+
+/// Takes lines of JSON, one a write, and makes what their strings could command a terminal an escape.
+struct Harmless<W>(W);
+
+impl<W: Write> Write for Harmless<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(escaped_json(text).as_bytes())?,
+            Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -130,16 +147,13 @@ struct Message(String);
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
-            for char in format!("{value:?}").chars() {
-                if char.is_control() { self.0.extend(char.escape_unicode()) } else { self.0.push(char) }
-            }
+            self.0.push_str(&escaped(&format!("{value:?}")));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
@@ -147,7 +161,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
         }
@@ -164,15 +178,33 @@ mod tests {
             let writer = lines.clone();
             let layer = fmt::layer().event_format(Short).with_ansi(ansi).with_writer(move || writer.clone());
             tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-                tracing::warn!(source = "prod", "prod/a: \u{1b}[2J gone");
+                tracing::warn!(source = "prod", "prod/a: \u{1b}[2J gone\u{202e}");
             });
             let bytes = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
             String::from_utf8(bytes).expect("UTF-8")
         };
         let plain = told(false);
-        assert_eq!(&plain[8..], " warn  prod/a: \\u{1b}[2J gone\n", "{plain}");
+        assert_eq!(&plain[8..], " warn  prod/a: \\u{1b}[2J gone\\u{202e}\n", "{plain}");
         assert_eq!((&plain[2..3], &plain[5..6]), (":", ":"));
-        assert_eq!(&told(true)[12..], "\x1b[0m \x1b[33mwarn \x1b[0m prod/a: \\u{1b}[2J gone\n");
+        assert_eq!(&told(true)[12..], "\x1b[0m \x1b[33mwarn \x1b[0m prod/a: \\u{1b}[2J gone\\u{202e}\n");
+    }
+
+    #[test]
+    fn lines_of_json_are_harmless_too() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = fmt::layer().json().flatten_event(true).with_writer(move || Harmless(writer.clone()));
+        let segment = "a\u{1b}[2J\u{9b}2J\u{202e}b\n";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!(segment, "prod/{segment} is gone");
+        });
+        let line = String::from_utf8(lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("UTF-8");
+        assert!(!line.trim_end_matches('\n').contains(crate::model::is_unsafe), "{line:?}");
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(
+            (&value["segment"], &value["message"]),
+            (&segment.into(), &format!("prod/{segment} is gone").into())
+        );
     }
 
     #[test]

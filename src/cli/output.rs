@@ -1,6 +1,5 @@
 //! Standard output and error, and making a provider's text safe to show there.
 
-use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use comfy_table::presets::NOTHING;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Pager, When};
+pub(super) use crate::model::{escaped as safe, escaped_json as safe_json};
 
 /// Standard output, perhaps through a pager; strips colours where they are not wanted.
 pub(super) struct Output {
@@ -84,34 +84,6 @@ pub(super) fn complain(line: &str) {
     drop(writeln!(anstream::stderr(), "{line}"));
 }
 
-/// Text that cannot move a terminal's cursor, hide itself or turn around: control characters and the marks that change
-/// the direction of writing are shown as `\u{…}`.
-pub(super) fn safe(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for char in text.chars() {
-        if is_unsafe(char) { shown.extend(char.escape_unicode()) } else { shown.push(char) }
-    }
-    Cow::Owned(shown)
-}
-
-/// JSON text that means the same and cannot command a terminal either: in JSON, such characters stand in strings only,
-/// where they can be escaped. Whitespace between the values stays.
-pub(super) fn safe_json(text: &str) -> Cow<'_, str> {
-    let is_unsafe = |char: char| is_unsafe(char) && char != '\n';
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for char in text.chars() {
-        // All of them are below U+10000: one escape each.
-        if is_unsafe(char) { shown.push_str(&format!("\\u{:04x}", u32::from(char))) } else { shown.push(char) }
-    }
-    Cow::Owned(shown)
-}
-
 /// One row of comma-separated values (RFC 4180). A cell that a spreadsheet would take for a formula starts with `'`.
 pub(super) fn csv_row<T: AsRef<str>>(output: &mut impl Write, cells: impl IntoIterator<Item = T>) -> io::Result<()> {
     for (at, cell) in cells.into_iter().enumerate() {
@@ -143,23 +115,9 @@ pub(super) fn span(span: Duration) -> String {
     }
 }
 
-fn is_unsafe(char: char) -> bool {
-    let turns =
-        matches!(char, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    char.is_control() || turns || matches!(char, '\u{2028}' | '\u{2029}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_stays_the_same_value() {
-        let text = "{\n \"a\u{9b}\": \"\u{7f}é\u{202e}\"}";
-        assert_eq!(safe_json(text), "{\n \"a\\u009b\": \"\\u007fé\\u202e\"}");
-        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
-        assert_eq!(value(&safe_json(text)), value(text));
-    }
 
     #[test]
     fn cells_are_quoted_and_never_formulas() {
@@ -173,16 +131,45 @@ mod tests {
         assert_eq!(row(&["\u{1b}[31m\r\nx"]), "\\u{1b}[31m\\u{d}\\u{a}x\r\n");
     }
 
+    /// The cells of one row, as RFC 4180 has them.
+    fn cells(row: &str) -> Vec<String> {
+        let row = row.strip_suffix("\r\n").expect("a row");
+        let (mut cells, mut cell, mut is_quoted) = (Vec::new(), String::new(), false);
+        let mut chars = row.chars().peekable();
+        while let Some(char) = chars.next() {
+            match char {
+                '"' if is_quoted && chars.peek() == Some(&'"') => cell.extend(chars.next()),
+                '"' => is_quoted = !is_quoted,
+                ',' if !is_quoted => cells.push(std::mem::take(&mut cell)),
+                other => cell.push(other),
+            }
+        }
+        cells.push(cell);
+        cells
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_one_cell_and_no_formula(
+            texts in proptest::collection::vec("[=+@\\-\t\r\n]?[\\PC\u{0}-\u{9f}\u{200e}-\u{202e},\"';]{0,12}", 1..4),
+        ) {
+            let mut out = Vec::new();
+            csv_row(&mut out, &texts).expect("written");
+            let row = String::from_utf8(out).expect("text");
+            let cells = cells(&row);
+            proptest::prop_assert_eq!(cells.len(), texts.len());
+            for (cell, text) in cells.iter().zip(&texts) {
+                proptest::prop_assert!(!cell.contains(crate::model::is_unsafe), "{:?}", cell);
+                proptest::prop_assert!(!cell.starts_with(['=', '+', '-', '@']), "{:?}", cell);
+                let shown = safe(text);
+                proptest::prop_assert_eq!(cell.trim_start_matches('\''), shown.trim_start_matches('\''));
+            }
+        }
+    }
+
     #[test]
     fn spans_have_one_unit() {
         let spans = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(|seconds| span(Duration::from_secs(seconds)));
         assert_eq!(spans, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
-    }
-
-    #[test]
-    fn text_cannot_command_a_terminal() {
-        assert!(matches!(safe("Zürich → 東京 🙂"), Cow::Borrowed(_)));
-        assert_eq!(safe("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\u{a}c");
-        assert_eq!(safe("x\u{202e}y\u{9b}z"), "x\\u{202e}y\\u{9b}z");
     }
 }

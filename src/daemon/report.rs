@@ -11,7 +11,7 @@ use crate::budget::Usage;
 use crate::clock::Now;
 use crate::config::show_duration;
 use crate::live::span;
-use crate::model::{Op, SourceName, SourceState};
+use crate::model::{Op, SourceName, SourceState, plain};
 use crate::poll::Polled;
 use crate::schedule::{Expected, Forecast, Stretch, Target, Work};
 use crate::store::{self, VersionEntry};
@@ -28,12 +28,13 @@ pub(super) fn polled(work: &Work, polled: &Polled, story: Story) {
     }
     for event in &polled.schema {
         let (path, kind, segments) = (event.sign.path.as_str(), event.sign.kind.as_str(), event.segments);
+        let shown = plain(path);
         info!(
             source,
             path,
             kind,
             segments,
-            "{source}: the provider's schema changes: {path} {kind} in {segments} segments so far"
+            "{source}: the provider's schema changes: {shown} {kind} in {segments} segments so far"
         );
     }
     for made in &polled.committed {
@@ -101,10 +102,12 @@ pub(super) fn too_long(source: &SourceName, pages: usize, segments: usize) {
 /// Logs that the store failed where it had not before.
 pub(super) fn store_failed(board: &Board, work: &Work, failure: &store::Error, now: Now) {
     let (source, segment, key) = (work.source().as_str(), segment(work), name(work));
+    // It may name a segment.
+    let why = plain(&failure.to_string());
     if board.store_failed(failure, now) {
-        error!(source, segment, "{key}: failed to {failure}; trying again");
+        error!(source, segment, "{key}: failed to {why}; trying again");
     } else {
-        debug!(source, segment, "{key}: failed to {failure}");
+        debug!(source, segment, "{key}: failed to {why}");
     }
 }
 
@@ -214,11 +217,6 @@ fn source_state(source: &str, state: SourceState, why: &str, story: Story) {
         SourceState::Held => warn!(source, state = state.as_str(), "{source}: {why}; waiting as asked"),
         SourceState::Failing => warn!(source, state = state.as_str(), "{source}: {why}; several polls in a row failed"),
     }
-}
-
-/// A provider's text in one line.
-fn plain(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 /// One version in words.

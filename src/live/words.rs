@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{AccountLive, Phase, Snapshot, SourceLive};
-use crate::model::{SourceState, UnixMs};
+use crate::model::{SourceState, UnixMs, plain};
 
 /// How many accounts the line names.
 const ACCOUNTS: usize = 3;
@@ -159,12 +159,11 @@ fn account(account: &AccountLive) -> Option<String> {
 
 /// One line, not too long, whatever the text is.
 fn line(text: &str) -> String {
-    let plain = text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char });
-    let mut line: String = plain.clone().take(LONGEST).collect();
-    if plain.count() > LONGEST {
-        line.push('…');
+    let plain = plain(text);
+    match plain.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &plain[..end]),
+        None => plain,
     }
-    line
 }
 
 /// A span of time in one unit, rounded up: what waits for a moment does not wait 0 s.

@@ -3,9 +3,11 @@
 //! Data only. Nothing here reads a clock, a file or a socket, and nothing here knows a vendor.
 
 mod path;
+mod text;
 mod time;
 
 pub use path::{Path, PathError, Step};
+pub use text::{escaped, escaped_json, is_unsafe, plain};
 pub use time::{UnixMs, UnixMsError};
 
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use segsync::model::{Op, Outcome, PollKind, Spent};
-use segsync::store::{BeginPoll, Store};
+use segsync::store::{BeginPoll, FinishPoll, Store};
 
 use crate::world::{MAIN, START, TIMEOUT, World, begin, change, end, poll, source, tracking};
 
@@ -180,6 +180,64 @@ async fn an_interrupted_poll_that_ends_in_the_future_still_does_after_a_reboot()
         assert_eq!(ledger(&world, &store, 1).await, [spent(ago, true)], "{closed_before} {away}");
         let short = store.spent(vec![MAIN], 1, Duration::from_secs(2), world.now()).await.expect("told");
         assert_eq!(short, [spent(ago.max(-2_000), true)], "never further away than the caller's time-out");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_ends_when_it_should_whatever_the_wall_clock_says() {
+    let year = 365 * 24 * HOUR;
+    for (running, stopped) in [(0, 0), (24 * HOUR, 0), (-year, 0), (0, year), (0, -24 * HOUR), (year, -2 * year)] {
+        let world = World::new();
+        let (store, declared) = tracking(&world, &["a"]).await;
+        let a = &declared.segments[0];
+        let id = begin(&world, &store, a).await;
+        let held = world.now();
+        let throttled = end(id, held, a, Outcome::Throttled, None);
+        store.finish_poll(FinishPoll { held_until: Some(held.wall.plus(DAY)), ..throttled }).await.expect("ended");
+        let left = async |store: &Store| {
+            let now = world.now();
+            let known = store.declare(vec![source("main", &["a"])], now).await.expect("declared");
+            let left = known.sources[0].held_until.expect("a wait").since(now.wall);
+            assert_eq!(left, 24 * HOUR - (now.boot_ms - held.boot_ms), "{running} {stopped}");
+        };
+        world.set(|hands| hands.wall += running);
+        world.pass(1_000);
+        store.beat(world.now()).await.expect("written");
+        left(&store).await;
+        world.set(|hands| hands.wall -= running / 2);
+        left(&store).await;
+        store.close().await.expect("closed");
+        world.set(|hands| hands.wall += stopped);
+        world.pass(3_000);
+        left(&world.open()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_does_not_come_back_with_a_wall_clock_that_lost_its_time() {
+    // How long the wait is over at the last write, and what the wall clock says after the boot; what is left then.
+    for (over, shift, left) in [
+        (-1_000, -HOUR * 24 * 365, Some(1_000)),
+        (1_000, -HOUR * 24 * 365, None),
+        (-1_000, 400, Some(600)),
+        (-1_000, HOUR, Some(1_000 - HOUR)),
+    ] {
+        let world = World::new();
+        let (store, declared) = tracking(&world, &["a"]).await;
+        let a = &declared.segments[0];
+        let id = begin(&world, &store, a).await;
+        let held = world.now();
+        let throttled = end(id, held, a, Outcome::Throttled, None);
+        store.finish_poll(FinishPoll { held_until: Some(held.wall.plus(DAY)), ..throttled }).await.expect("ended");
+        store.beat(world.pass(24 * HOUR + over)).await.expect("written");
+        store.close().await.expect("closed");
+        world.set(|hands| {
+            hands.wall += shift;
+            (hands.boot, hands.boot_ms) = (Some("second"), 500);
+        });
+        let now = world.now();
+        let known = world.open().declare(vec![source("main", &["a"])], now).await.expect("declared");
+        assert_eq!(known.sources[0].held_until.map(|until| until.since(now.wall)), left, "{over} {shift}");
     }
 }
 

@@ -72,6 +72,13 @@ fn take_over(connection: &mut Connection, clock: &Clock, timeout: Duration) -> r
         // A clock that runs backwards counts from somewhere else, whatever it calls itself.
         .is_some_and(|(known, last)| known.is_some() && known == boot_id && last <= now.boot_ms);
     if !same_boot {
+        // A wall clock that lost its time must not bring back a wait that was over, nor lengthen one.
+        transaction.execute(
+            "UPDATE sources SET held_until = CASE WHEN held_until > c.wall_ms
+                THEN min(held_until, CAST(?1 + (held_until - c.wall_ms) AS INTEGER)) END
+             FROM clock AS c WHERE held_until IS NOT NULL",
+            params![now.wall.0],
+        )?;
         transaction.execute("UPDATE segments SET checked_boot_ms = NULL WHERE checked_boot_ms IS NOT NULL", [])?;
         transaction.execute(
             "INSERT OR REPLACE INTO clock (one, boot_id, monotonic_ms, wall_ms, first_poll)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{Fault, Store};
+use super::{Fault, Store, tick};
 use crate::clock::Now;
 use crate::model::{SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
 use crate::store::{Columns, Error, Moment, SegmentId, SourceId, time_since};
@@ -110,6 +110,7 @@ const TRACK: &str = "
     RETURNING id";
 
 fn declare(connection: &Connection, sources: &[DeclareSource], now: Now) -> Result<Declared, Fault> {
+    tick(connection, now)?;
     connection.execute("UPDATE segments SET tracked = 0 WHERE tracked = 1", [])?;
     let sources: Vec<_> = sources.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
     let retired = retired(connection, &sources)?;

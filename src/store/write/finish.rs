@@ -99,6 +99,7 @@ impl Store {
 }
 
 fn finish(connection: &Connection, end: FinishPoll) -> Result<Vec<VersionEntry>, Fault> {
+    tick(connection, end.now)?;
     let (source, started_at) = close_row(connection, &end)?;
     if let Some((state, error)) = &end.source_state {
         connection
@@ -130,7 +131,6 @@ fn finish(connection: &Connection, end: FinishPoll) -> Result<Vec<VersionEntry>,
             None => {}
         }
     }
-    tick(connection, now)?;
     Ok(made)
 }
 

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{SetOnce, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -160,8 +160,24 @@ impl Store {
     }
 }
 
-/// Keeps the clock's row at the last write.
+/// The wall clock is slewed, or was read a moment later: no more than this is no setting, in milliseconds.
+const SLEW: i64 = 1000;
+
+/// Keeps the clock's row at the last write. Where the wall clock has been set since, what lies ahead of it goes along: a
+/// provider's wait neither ends early nor grows. Comes before what is written by the new time.
 fn tick(connection: &Connection, now: Now) -> rusqlite::Result<usize> {
+    let last = connection
+        .prepare_cached("SELECT monotonic_ms, wall_ms FROM clock")?
+        .query_row([], |row| Ok((row.get::<_, i64>("monotonic_ms")?, row.get::<_, i64>("wall_ms")?)))
+        .optional()?;
+    // Jobs of one commit may have read the clocks in another order.
+    let Some((boot_ms, wall)) = last.filter(|(boot_ms, _)| *boot_ms <= now.boot_ms) else { return Ok(0) };
+    let set = now.wall.0.saturating_sub(wall).saturating_sub(now.boot_ms - boot_ms);
+    if set.saturating_abs() > SLEW {
+        connection
+            .prepare_cached("UPDATE sources SET held_until = CAST(held_until + ?1 AS INTEGER) WHERE held_until > ?2")?
+            .execute(params![set, wall])?;
+    }
     connection
         .prepare_cached("UPDATE clock SET monotonic_ms = ?1, wall_ms = ?2")?
         .execute(params![now.boot_ms, now.wall.0])

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -20,6 +20,22 @@ pub struct Now {
     pub wall: UnixMs,
     /// Milliseconds since the machine booted, suspend included; comparable between processes of one boot.
     pub boot_ms: i64,
+}
+
+impl Now {
+    /// How long the machine slept (suspend) since `start`, an earlier reading of the same process: what the clock from
+    /// boot counts and the monotonic one does not.
+    pub fn slept_since(self, start: Now) -> Duration {
+        let real = u64::try_from(self.boot_ms.saturating_sub(start.boot_ms)).unwrap_or(0);
+        Duration::from_millis(real).saturating_sub(self.mono.saturating_duration_since(start.mono))
+    }
+
+    /// This moment on a monotonic clock that goes on while the machine sleeps, and that stood at `start.mono` then: for
+    /// ages, never to wait for.
+    pub fn awake_since(self, start: Now) -> Instant {
+        let slept = self.slept_since(start);
+        self.mono.checked_add(slept).unwrap_or(self.mono)
+    }
 }
 
 /// The two clocks that a test must be able to set.
@@ -68,7 +84,7 @@ struct System;
 
 impl Source for System {
     fn wall(&self) -> UnixMs {
-        let since = |after: std::time::Duration| i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let since = |after: Duration| i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
         UnixMs(match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(after) => since(after),
             Err(before) => -since(before.duration()),
@@ -95,5 +111,18 @@ mod tests {
         let second = clock.now();
         assert!(second.mono >= first.mono && second.boot_ms >= first.boot_ms);
         assert!(first.wall > UnixMs(1_700_000_000_000));
+    }
+
+    #[test]
+    fn sleep_is_what_only_the_clock_from_boot_counts() {
+        let start = Now { mono: Instant::now(), wall: UnixMs(0), boot_ms: 5_000 };
+        let second = Duration::from_secs(1);
+        let at = |passed: u32, boot_ms| Now { mono: start.mono + second * passed, wall: UnixMs(-9), boot_ms };
+        assert_eq!(at(10, 15_000).slept_since(start), Duration::ZERO);
+        assert_eq!(at(10, 28_815_000).slept_since(start), second * 28_800);
+        assert_eq!(at(10, 28_815_000).awake_since(start), start.mono + second * 28_810);
+        // A clock from boot that stands still or runs backwards tells of no sleep.
+        assert_eq!(at(10, 5_000).slept_since(start), Duration::ZERO);
+        assert_eq!(at(10, -1).awake_since(start), start.mono + second * 10);
     }
 }

@@ -13,7 +13,7 @@ use super::board::Board;
 use super::pulse::Pulse;
 use super::report;
 use crate::budget::{Budget, Capacity, Permit};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::http::Told;
 use crate::model::{Outcome, PollKind, SegmentKey, SourceName};
 use crate::poll::{Get, Leave, Polled, Poller, Roster, Source, Sweep};
@@ -53,6 +53,8 @@ pub(super) struct Worker {
 /// What changes while polls start and end.
 pub(super) struct Desk {
     pub(super) schedule: Schedule,
+    /// When the schedule was last told how long the machine slept.
+    awake: Now,
     pub(super) in_flight: HashMap<SourceName, usize>,
     /// How far each source's sweep has come.
     pub(super) sweeps: HashMap<SourceName, Sweep>,
@@ -67,9 +69,10 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(schedule: Schedule) -> Self {
+    pub(super) fn new(schedule: Schedule, now: Now) -> Self {
         Self {
             schedule,
+            awake: now,
             in_flight: HashMap::new(),
             sweeps: HashMap::new(),
             missed: HashSet::new(),
@@ -118,6 +121,7 @@ pub(super) async fn dispatch(account: Arc<Account>, crew: Crew) {
 
 async fn work(account: &Arc<Account>, crew: &Crew) {
     while !crew.stop.is_cancelled() {
+        account.wake();
         let next = account.next(account.budget.capacity());
         // Here every lock of the account has been taken and given back.
         account.pulse.answer();
@@ -134,7 +138,7 @@ async fn work(account: &Arc<Account>, crew: &Crew) {
                     () = crew.stop.cancelled() => return,
                     () = account.pulse.asked() => (),
                     () = account.changed.notified() => (),
-                    () = sleep_until(at) => (),
+                    () = sleep_until(at.min(account.now() + DOZE)) => (),
                 }
             }
             Next::Idle if account.is_done() => return,
@@ -149,7 +153,23 @@ async fn work(account: &Arc<Account>, crew: &Crew) {
     }
 }
 
+/// Timers stand still while the machine sleeps: none is longer, so that what has become due meanwhile is seen soon after.
+const DOZE: Duration = Duration::from_secs(30);
+/// Less is no sleep; the clocks are read one after the other.
+const SLEEP: Duration = Duration::from_secs(1);
+
 impl Account {
+    /// Tells the schedule how long the machine slept.
+    fn wake(&self) {
+        let now = self.clock.now();
+        let mut desk = self.desk();
+        let slept = now.slept_since(desk.awake);
+        if slept >= SLEEP {
+            desk.awake = now;
+            desk.schedule.slept(slept);
+        }
+    }
+
     pub(super) fn now(&self) -> Instant {
         self.clock.now().mono
     }
@@ -212,7 +232,7 @@ impl Account {
             Ok(Some(polled)) => {
                 let now = self.clock.now();
                 report::works(&self.board, now);
-                self.board.answered(key, polled.outcome, now.mono);
+                self.board.answered(key, polled.outcome, now);
                 let (ended, story) = (Ended::from(polled.outcome), self.board.polled(work, &polled, now));
                 flight.told = Some(told(&polled));
                 flight.land(ended);

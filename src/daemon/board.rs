@@ -25,6 +25,8 @@ pub(super) struct Board(Mutex<Standing>);
 #[derive(Debug, Default)]
 struct Standing {
     sources: BTreeMap<SourceName, Source>,
+    /// What the ages of copies count from.
+    start: Option<Now>,
     store_error: Option<StoreTrouble>,
 }
 
@@ -62,10 +64,19 @@ pub(super) enum Sense {
     Found(Duration),
 }
 
+impl Standing {
+    /// The time by which copies age: also while the machine sleeps.
+    fn real(&mut self, now: Now) -> Instant {
+        now.awake_since(*self.start.get_or_insert(now))
+    }
+}
+
 impl Board {
     /// The same trouble with the store, and no sources yet.
     pub(super) fn following(before: &Self) -> Self {
-        Self(Mutex::new(Standing { store_error: before.lock().store_error.clone(), ..Standing::default() }))
+        let before = before.lock();
+        let (start, store_error) = (before.start, before.store_error.clone());
+        Self(Mutex::new(Standing { start, store_error, ..Standing::default() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
@@ -81,8 +92,9 @@ impl Board {
         known: &KnownSource,
         segments: impl Iterator<Item = &'a Known>,
         before: Option<&Self>,
-        now: Instant,
+        now: Now,
     ) {
+        let now = self.lock().real(now);
         let own: HashMap<Arc<str>, Duration> = own_intervals(config);
         let before = before.map(Self::lock);
         let before = before.as_ref().and_then(|before| before.sources.get(&config.name));
@@ -136,8 +148,9 @@ impl Board {
     }
 
     /// A list's page told about this segment, too.
-    pub(super) fn covered(&self, key: &SegmentKey, outcome: Outcome, now: Instant) {
+    pub(super) fn covered(&self, key: &SegmentKey, outcome: Outcome, now: Now) {
         self.answered(key, outcome, now);
+        let now = now.mono;
         if let Some(source) = self.lock().sources.get_mut(&key.source) {
             let get = Work::Get(key.clone());
             // The page itself is what is told.
@@ -146,8 +159,10 @@ impl Board {
     }
 
     /// What a committed poll said of one segment.
-    pub(super) fn answered(&self, key: &SegmentKey, outcome: Outcome, now: Instant) {
-        if let Some(source) = self.lock().sources.get_mut(&key.source) {
+    pub(super) fn answered(&self, key: &SegmentKey, outcome: Outcome, now: Now) {
+        let mut board = self.lock();
+        let now = board.real(now);
+        if let Some(source) = board.sources.get_mut(&key.source) {
             source.copies.polled(&key.id, outcome, now);
         }
     }
@@ -175,8 +190,9 @@ impl Board {
     }
 
     /// How a source stands, where the intervals of its account stretch so much.
-    pub(super) fn source(&self, name: &SourceName, stretch: Stretch, now: Instant) -> Option<SourceLive> {
-        let board = self.lock();
+    pub(super) fn source(&self, name: &SourceName, stretch: Stretch, now: Now) -> Option<SourceLive> {
+        let mut board = self.lock();
+        let now = board.real(now);
         let source = board.sources.get(name)?;
         let segments = source.copies.freshness(now, |interval| {
             let stretch = if interval.is_own { stretch.promises } else { stretch.wishes };

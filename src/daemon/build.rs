@@ -82,7 +82,7 @@ impl Site<'_> {
             let segments = self.declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key));
             let tracked: Vec<Tracked> = segments.clone().map(|known| tracked(known, now.mono)).collect();
             segments.clone().for_each(|known| roster.add(&known.key, known.id));
-            self.board.take_up(&source.config, known, segments, self.before, now.mono);
+            self.board.take_up(&source.config, known, segments, self.before, now);
             // Segments that the caller named are asked for by themselves.
             let plan = if wanted.is_some() { Plan::Single } else { Plan::new(&source.config, &tracked) };
             let is_once = self.once.is_some();
@@ -116,7 +116,7 @@ impl Site<'_> {
             clock: self.clock.clone(),
             workers,
             roster,
-            desk: Mutex::new(Desk::new(schedule)),
+            desk: Mutex::new(Desk::new(schedule, now)),
             board: Arc::clone(self.board),
             pulse: Pulse::default(),
             changed: Notify::new(),

@@ -52,7 +52,7 @@ impl Account {
         };
         report::polled(work, &swept.polled, story);
         for Covered { key, outcome } in swept.covered {
-            self.board.covered(&key, outcome, now.mono);
+            self.board.covered(&key, outcome, now);
             self.tell_one(key, outcome, None);
         }
         if matches!(self.mode, Mode::Once(_)) && step != Step::More {

@@ -39,7 +39,7 @@ impl Observe for Watch {
 
 impl Watch {
     fn sources(&self, account: &Account, stretch: Stretch) -> Vec<SourceLive> {
-        let now = account.now();
+        let now = self.clock.now();
         account.names().iter().filter_map(|name| self.board.source(name, stretch, now)).collect()
     }
 }

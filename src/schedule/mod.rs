@@ -186,6 +186,23 @@ impl Schedule {
         self.insert(work, Entry { group, waiting, in_flight: false, requests, failures });
     }
 
+    /// The machine slept for so long, and its monotonic clock stood still: what waits is due so much earlier.
+    pub fn slept(&mut self, by: Duration) {
+        let earlier = |at: Instant| at.checked_sub(by).unwrap_or(at);
+        let waiting: Vec<Work> =
+            self.entries.iter().filter(|(_, entry)| !entry.in_flight).map(|(work, _)| work.clone()).collect();
+        for work in waiting {
+            let Some(mut entry) = self.remove(&work) else { continue };
+            entry.waiting = match entry.waiting {
+                Waiting::New(number) => Waiting::New(number),
+                Waiting::Checked(last) => Waiting::Checked(earlier(last)),
+                Waiting::Backoff(due) => Waiting::Backoff(earlier(due)),
+            };
+            self.insert(work, entry);
+        }
+        self.refused.values_mut().flatten().for_each(|probe| *probe = earlier(*probe));
+    }
+
     /// Whether `work` is part of the schedule.
     pub fn has(&self, work: &Work) -> bool {
         self.entries.contains_key(work)

@@ -61,6 +61,8 @@ pub(crate) struct Sent {
     pub(crate) pause: u64,
     /// How the wall clock is set before it.
     pub(crate) step: i64,
+    /// How long the machine sleeps before it: its monotonic clock stands still, the world goes on.
+    pub(crate) slept: i64,
     /// From the send until it is served.
     pub(crate) up: u64,
     /// From there until the answer is seen.
@@ -82,7 +84,12 @@ pub(crate) enum Reply {
 }
 
 fn step() -> impl Strategy<Value = i64> {
-    prop_oneof![6 => Just(0), 1 => -8 * 3_600_000..8_i64 * 3_600_000]
+    let year = 365 * 24 * 3_600_000_i64;
+    prop_oneof![12 => Just(0), 2 => -8 * 3_600_000..8_i64 * 3_600_000, 1 => -year..year]
+}
+
+fn slept() -> impl Strategy<Value = i64> {
+    prop_oneof![12 => Just(0), 1 => 0..30_000_i64, 1 => Just(8 * 3_600_000)]
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -99,9 +106,10 @@ fn reply() -> impl Strategy<Value = Reply> {
 fn sent() -> impl Strategy<Value = Sent> {
     let ms = || prop_oneof![4 => Just(0), 4 => 0..50_u64, 1 => 0..3_000_u64, 1 => 0..30_000_u64];
     let pause = prop_oneof![8 => Just(0), 1 => 0..100_u64, 1 => 0..20_000_u64];
-    (pause, step(), ms(), ms(), reply()).prop_map(|(pause, step, up, down, reply)| Sent {
+    (pause, step(), slept(), ms(), ms(), reply()).prop_map(|(pause, step, slept, up, down, reply)| Sent {
         pause,
         step,
+        slept,
         up,
         down,
         reply,
@@ -169,6 +177,9 @@ struct Hands {
     off: i64,
     least_off: i64,
     most_off: i64,
+    /// How long it slept in all, and had when it booted, in milliseconds.
+    slept: i64,
+    slept_before: i64,
 }
 
 impl Machine {
@@ -182,21 +193,32 @@ impl Machine {
         hands.least_off = hands.least_off.min(hands.off);
     }
 
+    fn sleep(&self, ms: i64) {
+        self.hands().slept += ms;
+    }
+
+    /// The time in the world, where nothing sleeps.
+    fn world(&self) -> Instant {
+        Instant::now() + millis(u64::try_from(self.hands().slept).expect("forth"))
+    }
+
     /// The wall clock is trusted about earlier boots: from here on it must not be ahead of what it was at any row.
     fn reboot(&self) {
         let mut hands = self.hands();
         (hands.booted, hands.boot, hands.most_off) = (Instant::now(), hands.boot + 1, hands.least_off);
         hands.off = hands.most_off;
+        hands.slept_before = hands.slept;
     }
 }
 
 impl clock::Source for Machine {
     fn wall(&self) -> UnixMs {
         let hands = self.hands();
-        UnixMs(1_800_000_000_000 + since(hands.start) + hands.off)
+        UnixMs(1_800_000_000_000 + since(hands.start) + hands.slept + hands.off)
     }
     fn boot_ms(&self) -> i64 {
-        5_000 + since(self.hands().booted)
+        let hands = self.hands();
+        5_000 + since(hands.booted) + hands.slept - hands.slept_before
     }
     fn boot_id(&self) -> Option<String> {
         Some(self.hands().boot.to_string())
@@ -210,13 +232,13 @@ fn since(at: Instant) -> i64 {
 /// Lives it, in order and as fast as the budget allows.
 pub(crate) async fn live(life: Life, real: bool) -> Served {
     let start = Instant::now();
-    let hands = Hands { start, booted: start, boot: 1, off: 0, least_off: 0, most_off: i64::MAX };
+    let (off, least_off, most_off) = (0, 0, i64::MAX);
+    let hands = Hands { start, booted: start, boot: 1, off, least_off, most_off, slept: 0, slept_before: 0 };
     let machine = Machine(Arc::new(Mutex::new(hands)));
     let clock = Clock::new(machine.clone());
     let timeout_of = Duration::from_millis(life.timeout);
     let book = Arc::new(tokio::sync::Mutex::new(Book::new(real)));
-    let arrivals = Arc::new(Mutex::new(Vec::new()));
-    let (mut network, mut process) = (JoinSet::new(), JoinSet::new());
+    let (mut arrivals, mut process) = (Vec::new(), JoinSet::new());
     let (mut admitted, mut phases, mut is_open) = (0, Vec::new(), false);
     for (seed, phase) in (1..).zip(life.phases) {
         let limits =
@@ -234,6 +256,7 @@ pub(crate) async fn live(life: Life, real: bool) -> Served {
         for (nth, sent) in phase.sends.into_iter().enumerate() {
             sleep(millis(sent.pause)).await;
             machine.set(sent.step);
+            machine.sleep(sent.slept);
             let permit = budget.acquire().await;
             let row = book.lock().await.begin(clock.now()).await;
             if nth == last && phase.exit == Exit::KillUnsent {
@@ -244,11 +267,8 @@ pub(crate) async fn live(life: Life, real: bool) -> Served {
                 Reply::Answer { .. } => timeout_of,
             };
             if millis(sent.up) <= gives_up + timeout_of {
-                let (arrivals, up, number) = (Arc::clone(&arrivals), millis(sent.up), admitted);
-                network.spawn(async move {
-                    sleep(up).await;
-                    arrivals.lock().expect("whole").push((Instant::now(), number));
-                });
+                // The network does not sleep with the machine.
+                arrivals.push((machine.world() + millis(sent.up), admitted));
             }
             admitted += 1;
             process.spawn(fly(permit, sent, gives_up, row, Arc::clone(&book), clock.clone()));
@@ -263,9 +283,7 @@ pub(crate) async fn live(life: Life, real: bool) -> Served {
             machine.reboot();
         }
     }
-    while network.join_next().await.is_some() {}
     process.shutdown().await;
-    let mut arrivals = std::mem::take(&mut *arrivals.lock().expect("whole"));
     arrivals.sort();
     Served { arrivals, phases }
 }

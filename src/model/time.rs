@@ -65,6 +65,10 @@ mod tests {
         assert_eq!(UnixMs::parse("2026-01-31").map(|t| t.0), Ok(at.0 - 9 * 3_600_000 - 30 * 60_000));
         assert_eq!(UnixMs::parse("2026-01-31T09:30:00+01:00").map(|t| t.0), Ok(at.0 - 3_600_000));
         assert!(UnixMs::parse("yesterday").is_err());
+        // A leap second is the second before it.
+        assert_eq!(UnixMs::parse("2016-12-31T23:59:60Z"), UnixMs::parse("2016-12-31T23:59:59Z"));
+        // Without an offset nobody knows which of two hours it is, or whether there is one.
+        assert!(UnixMs::parse("2026-10-25T02:30:00").is_err());
         assert_eq!(UnixMs(i64::MAX).to_string(), i64::MAX.to_string());
     }
 }

@@ -102,7 +102,8 @@ mod tests {
         assert_eq!(read("Sat, 31 Jan 2026 09:31:00 GMT", None), Some(60));
         assert_eq!(read("Sat, 31 Jan 2026 09:31:00 GMT", Some("Sat, 31 Jan 2026 09:30:50 GMT")), Some(10));
         assert_eq!(read("99999999999999999999999", None), Some(u64::MAX));
-        for nothing in ["0", "-5", "soon", "", "1.5", "Sat, 31 Jan 2026 09:29:00 GMT"] {
+        for nothing in ["Sat, 31 Dec 2016 23:59:60 GMT", "0", "-5", "soon", "", "1.5", "Sat, 31 Jan 2026 09:29:00 GMT"]
+        {
             assert_eq!(read(nothing, None), None, "{nothing}");
         }
     }

@@ -1,6 +1,5 @@
 //! The program against providers whose certificates are wrong: no key is sent, what is known stays, and a good
 //! certificate heals it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rusqlite::Connection;
-use segsync::simulator::{Provider, STATSIG_KEY, Settings, Simulator, statsig};
+use segsync::simulator::{OCTAVE_KEY, Provider, STATSIG_KEY, Settings, Simulator, octave, statsig};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -61,42 +60,53 @@ impl Front {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                // A client that turns its back on the certificate is what the tests are about.
-                let Ok(mut client) = acceptor.accept(client).await else { continue };
-                let mut server = TcpStream::connect(&behind).await.unwrap();
-                drop(copy_bidirectional(&mut client, &mut server).await);
+                let (acceptor, behind) = (acceptor.clone(), behind.clone());
+                connections.spawn(async move {
+                    // A client that turns its back on the certificate is what the tests are about.
+                    let Ok(mut client) = acceptor.accept(client).await else { return };
+                    let mut server = TcpStream::connect(&behind).await.unwrap();
+                    drop(copy_bidirectional(&mut client, &mut server).await);
+                });
             }
         });
         Self { port, tasks }
     }
 }
 
-/// One segment, its file, and the authority that the machine trusts.
+/// One segment of each provider, their file, and the authority that the machine trusts.
 struct Desk {
+    fetch: &'static str,
     folder: TempDir,
     simulator: Simulator,
     trusted: Authority,
 }
 
 impl Desk {
-    async fn new() -> Self {
+    async fn new(fetch: &'static str) -> Self {
         let simulator = Simulator::start(Settings::default().limited(&[])).await.unwrap();
         simulator.statsig().add(statsig::Segment::new("staff", "rule_based"));
-        let desk = Self { folder: TempDir::new().unwrap(), simulator, trusted: Authority::new() };
+        simulator.octave().add(octave::Segment::new("banks", "Banks"));
+        let desk = Self { fetch, folder: TempDir::new().unwrap(), simulator, trusted: Authority::new() };
         std::fs::write(desk.folder.path().join("ca.pem"), &desk.trusted.1).unwrap();
-        std::fs::write(desk.folder.path().join("key"), STATSIG_KEY).unwrap();
+        std::fs::write(desk.folder.path().join("staff"), STATSIG_KEY).unwrap();
+        std::fs::write(desk.folder.path().join("banks"), OCTAVE_KEY).unwrap();
         desk
     }
 
     /// One pass against this base URL: its exit code and what it complained of.
     async fn sync(&self, base_url: &str) -> (i32, String) {
-        let text = format!(
-            "[store]\npath = \"x.db\"\n[[source]]\nname = \"prod\"\nprovider = \"statsig\"\nbase_url = {base_url:?}\n\
-             api_key = {{ file = {:?} }}\nfetch = \"each\"\nsegments = [\"staff\"]\n",
-            self.folder.path().join("key"),
-        );
+        let mut text = "[store]\npath = \"x.db\"\n".to_owned();
+        for (provider, segment) in [("statsig", "staff"), ("octave", "banks")] {
+            text += &format!(
+                "[[source]]\nname = {provider:?}\nprovider = {provider:?}\nbase_url = {base_url:?}\n\
+                 api_key = {{ file = {:?} }}\nfetch = {:?}\nsegments = [{segment:?}]\n",
+                self.folder.path().join(segment),
+                self.fetch,
+            );
+        }
         std::fs::write(self.folder.path().join("segsync.toml"), text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_segsync"));
         command.args(["sync", "-c", "segsync.toml"]).current_dir(self.folder.path()).kill_on_drop(true);
@@ -121,10 +131,15 @@ impl Desk {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_the_providers_gets_no_key() {
-    let desk = Desk::new().await;
+    for fetch in ["each", "list"] {
+        certificates(Desk::new(fetch).await).await;
+    }
+}
+
+async fn certificates(desk: Desk) {
     let good = || desk.trusted.server("localhost", 2020..2090);
     assert_eq!(desk.sync_through(good()).await, (0, String::new()));
-    assert_eq!(desk.simulator.arrivals().len(), 1);
+    assert_eq!(desk.simulator.arrivals().len(), 2);
 
     for (what, config) in [
         ("expired", desk.trusted.server("localhost", 2000..2010)),
@@ -133,21 +148,27 @@ async fn a_certificate_that_is_not_the_providers_gets_no_key() {
         ("of an unknown authority", Authority::new().server("localhost", 2020..2090)),
     ] {
         let (code, complaint) = desk.sync_through(config).await;
-        assert_eq!((code, complaint.lines().count()), (1, 1), "{what}: {complaint}");
-        assert!(complaint.contains("certificate"), "{what}: {complaint}");
-        let last = "SELECT outcome || ' ' || ifnull(http_status, '-') FROM polls ORDER BY id DESC LIMIT 1";
-        assert_eq!(desk.query(last), "failed -", "{what}");
+        assert_eq!((code, complaint.lines().count()), (1, 2), "{what}: {complaint}");
+        assert!(complaint.lines().all(|line| line.contains("certificate")), "{what}: {complaint}");
+        let last = "SELECT group_concat(told) FROM
+            (SELECT outcome || ' ' || ifnull(http_status, '-') AS told FROM polls ORDER BY id DESC LIMIT 2)";
+        assert_eq!(desk.query(last), "failed -,failed -", "{what}");
     }
-    assert_eq!(desk.simulator.arrivals().len(), 1, "no request came through");
+    assert_eq!(desk.simulator.arrivals().len(), 2, "no request came through");
 
     assert_eq!(desk.sync_through(good()).await, (0, String::new()));
-    assert_eq!(desk.query("SELECT state || version || failures FROM segments"), "present10");
-    assert_eq!(desk.query("SELECT count(*) || '' FROM polls"), "6");
+    assert_eq!(desk.query("SELECT group_concat(state || version || failures) FROM segments"), "present10,present10");
+    assert_eq!(desk.query("SELECT count(*) || '' FROM polls"), "12");
 }
 
 #[tokio::test]
 async fn a_provider_that_cannot_be_reached_is_told_in_one_line() {
-    let desk = Desk::new().await;
+    for fetch in ["each", "list"] {
+        unreachable(Desk::new(fetch).await).await;
+    }
+}
+
+async fn unreachable(desk: Desk) {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refused = format!("https://localhost:{}", free.local_addr().unwrap().port());
     drop(free);
@@ -156,10 +177,11 @@ async fn a_provider_that_cannot_be_reached_is_told_in_one_line() {
     let plain = desk.simulator.base_url(Provider::Statsig).replace("http://127.0.0.1", "https://localhost");
     for (what, url) in [("refused", refused), ("no such host", unknown), ("no TLS", plain)] {
         let (code, complaint) = desk.sync(&url).await;
-        assert_eq!((code, complaint.lines().count()), (1, 1), "{what}: {complaint}");
-        assert!(complaint.starts_with("prod/staff: failed: "), "{what}: {complaint}");
-        assert!(!complaint.contains(STATSIG_KEY), "{what}: {complaint}");
+        assert_eq!((code, complaint.lines().count()), (1, 2), "{what}: {complaint}");
+        assert!(complaint.contains("statsig/staff: failed: "), "{what}: {complaint}");
+        assert!(complaint.contains("octave/banks: failed: "), "{what}: {complaint}");
+        assert!(!complaint.contains(STATSIG_KEY) && !complaint.contains(OCTAVE_KEY), "{what}: {complaint}");
     }
-    assert_eq!(desk.query("SELECT group_concat(outcome) FROM polls"), "failed,failed,failed");
-    assert_eq!(desk.query("SELECT state || version FROM segments"), "pending0");
+    assert_eq!(desk.query("SELECT count(*) || group_concat(DISTINCT outcome) FROM polls"), "6failed");
+    assert_eq!(desk.query("SELECT group_concat(state || version) FROM segments"), "pending0,pending0");
 }

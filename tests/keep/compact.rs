@@ -177,8 +177,13 @@ const TAMPERINGS: [&str; 14] = [
      WHERE v.end_seal IS NOT NULL AND c.first_id IS NOT NULL LIMIT 1",
 ];
 
+/// Few of them each time; `SEGSYNC_CASES=500 cargo test --test keep compact` tries many.
+fn cases() -> u32 {
+    std::env::var("SEGSYNC_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_left_is_as_it_was(

@@ -23,6 +23,7 @@ use comfy_table::Table;
 use segsync::simulator::lively::Script;
 use segsync::simulator::statsig::{Condition, Rule, Segment, Target};
 use segsync::simulator::{Limit, OCTAVE_KEY, Provider, STATSIG_KEY, Settings, Simulator};
+use segsync::transport::choose_algorithms;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, interval, sleep};
@@ -44,6 +45,7 @@ const MEASURED: &str = "measured";
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    choose_algorithms();
     match args.first().map(String::as_str) {
         Some("providers") => runtime.block_on(providers()),
         Some("bare") => runtime.block_on(bare()),

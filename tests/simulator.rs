@@ -10,6 +10,7 @@ use segsync::simulator::{
     Fault, Limit, Moment, OCTAVE_KEY, OctaveList, On, Person, Provider, STATSIG_KEY, Settings, Simulator, Times,
     lively, octave,
 };
+use segsync::transport::choose_algorithms;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ struct Bench {
 
 impl Bench {
     async fn new(settings: Settings) -> Self {
+        choose_algorithms();
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap();
         let simulator = Simulator::start(settings).await.unwrap();
         simulator.statsig().add(Segment::rule_based("beta", vec![Rule::new("all", vec![Condition::public()])]));
@@ -374,6 +376,7 @@ async fn slow_answers() {
 #[tokio::test]
 async fn etags_and_gzip_where_switched_on() {
     let bench = Bench::new(Settings { etags: true, gzip: true, ..Settings::default() }).await;
+    choose_algorithms();
     let raw = Client::builder().no_proxy().no_gzip().build().unwrap();
     for path in [BETA, BANKS, "/console/v1/segments", "/api/v2/segment/list"] {
         let known = async |etag: &str| {

@@ -109,6 +109,7 @@ pub struct Settings {
 impl Transport {
     /// Prepares to send. Fails where the machine has no CA certificates and the base URL needs them.
     pub fn new(settings: Settings, key: ApiKey, clock: Clock) -> Result<Self, SetupError> {
+        choose_algorithms();
         let client = reqwest::Client::builder()
             .user_agent(concat!("segsync/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -218,6 +219,11 @@ impl Transport {
         };
         self.key.excerpt(&text)
     }
+}
+
+/// Has TLS use ring's algorithms in this process, unless others have been chosen before. Needed before the first client.
+pub fn choose_algorithms() {
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 impl fmt::Debug for Transport {

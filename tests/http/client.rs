@@ -1,6 +1,7 @@
 //! A caller of the local API.
 
 use reqwest::{Client, Method, Response, header};
+use segsync::transport::choose_algorithms;
 use serde_json::Value;
 
 /// A caller, perhaps with a token.
@@ -20,6 +21,7 @@ pub struct Told {
 
 impl Caller {
     pub fn new(base: &str) -> Self {
+        choose_algorithms();
         Self { client: Client::new(), base: base.to_owned(), token: None }
     }
 

@@ -66,7 +66,8 @@ impl Document {
     }
 
     fn canonical(value: Value) -> Self {
-        let text = value.to_string();
+        // Quicker than its Display; a value that is held can be written.
+        let text = serde_json::to_string(&value).unwrap_or_else(|_| value.to_string());
         let hash = *blake3::hash(text.as_bytes()).as_bytes();
         Self { value: Arc::new(value), text: text.into(), hash }
     }
@@ -97,6 +98,7 @@ impl Eq for Document {}
 
 fn canonical_numbers(value: &mut Value) {
     match value {
+        Value::Number(number) if number::is_short_integer(number.as_str()) => {}
         Value::Number(number) => {
             let canonical = number::canonical(number.as_str()).and_then(|text| text.parse().ok());
             if let Some(canonical) = canonical {

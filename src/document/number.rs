@@ -8,6 +8,13 @@ const MAX_ZEROS: i64 = 20;
 /// Exponents of up to this many digits are added up in an `i64`; longer ones digit by digit.
 const SMALL_EXPONENT: usize = 18;
 
+/// Whether a JSON number is written without a point and an exponent, in so few digits that this is its canonical text:
+/// most are.
+pub(super) fn is_short_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    text != "-0" && (1..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The canonical text of a JSON number; `None` where the text is not one.
 ///
 /// Digits without leading and trailing zeros; plain (`1`, `-0.05`, `100000`) where that takes at most [`MAX_ZEROS`] zeros of
@@ -99,6 +106,17 @@ mod tests {
         all_are(&["-12.50", "-1.25e1", "-1250e-2"], "-12.5");
         all_are(&["0.05", "5e-2", "0.5e-1"], "0.05");
         all_are(&["1e5", "100000.0", "1000E2"], "100000");
+    }
+
+    #[test]
+    fn a_short_integer_is_canonical() {
+        for text in ["0", "7", "-7", "10", "-100", "1700000000000", "10000000000000000000", "-99999999999999999999"] {
+            assert!(is_short_integer(text), "{text}");
+            assert_eq!(canonical(text).as_deref(), Some(text));
+        }
+        for text in ["-0", "1.0", "1e2", "100000000000000000000", "-1.5", "1E0", "", "-"] {
+            assert!(!is_short_integer(text), "{text}");
+        }
     }
 
     #[test]

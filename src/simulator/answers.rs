@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::routes::{Asked, Page};
-use super::world::{Account, Model, rfc3339, wall_ms};
+use super::world::{Account, rfc3339, wall_ms};
 use super::{OctaveList, Settings, octave, statsig};
 
 /// An answer before it becomes HTTP.
@@ -78,16 +78,16 @@ impl Books<'_> {
     }
 
     fn statsig_page(&self, page: Page) -> Answer {
-        let ids = self.statsig.ids(true);
         let (limit, number) = (self.limit(page, 100), page.start.unwrap_or(1));
         let from = number.saturating_sub(1).saturating_mul(limit);
-        let texts = texts(self.statsig, &ids, from, limit);
+        let (texts, total) = self.statsig.page(true, from, limit);
+        let texts = texts.join(",");
         let link = |page: usize, there: bool| {
             there.then(|| format!("{}/console/v1/segments?page={page}&limit={limit}", self.host))
         };
         let pagination = json!({
-            "itemsPerPage": limit, "pageNumber": number, "totalItems": ids.len(),
-            "nextPage": link(number.saturating_add(1), from.saturating_add(limit) < ids.len()),
+            "itemsPerPage": limit, "pageNumber": number, "totalItems": total,
+            "nextPage": link(number.saturating_add(1), from.saturating_add(limit) < total),
             "previousPage": link(number.saturating_sub(1), number > 1),
         });
         let body =
@@ -96,11 +96,10 @@ impl Books<'_> {
     }
 
     fn octave_page(&self, page: Page) -> Answer {
-        let ids = self.octave.ids(self.settings.list_soft_deleted);
         let (limit, from) = (self.limit(page, 10), page.start.unwrap_or(0));
-        let texts = texts(self.octave, &ids, from, limit);
-        let has_next = from.saturating_add(limit) < ids.len();
-        let total = ids.len();
+        let (texts, total) = self.octave.page(self.settings.list_soft_deleted, from, limit);
+        let texts = texts.join(",");
+        let has_next = from.saturating_add(limit) < total;
         let list = match self.settings.octave_list {
             OctaveList::Proper => format!(r#"{{"hasNext":{has_next},"total":{total},"data":[{texts}]}}"#),
             OctaveList::AlwaysHasNext => format!(r#"{{"hasNext":true,"total":{total},"data":[{texts}]}}"#),
@@ -160,9 +159,4 @@ fn statsig_error(status: u16, message: &str) -> Answer {
 
 fn is_octave(asked: &Asked) -> bool {
     matches!(asked, Asked::OctaveSegment(_) | Asked::OctaveList(_) | Asked::OctaveKey)
-}
-
-fn texts<S: Model>(account: &Account<S>, ids: &[String], from: usize, limit: usize) -> String {
-    let page = ids.iter().skip(from).take(limit).filter_map(|id| account.text(id));
-    page.collect::<Vec<_>>().join(",")
 }

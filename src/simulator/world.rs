@@ -99,6 +99,16 @@ impl<S> Shelf<S> {
     }
 }
 
+impl<S: Model> Shelf<S> {
+    /// All that are there, in the order of their ids; soft-deleted ones only when wanted.
+    fn listed(&self, soft_deleted: bool) -> impl Iterator<Item = (&String, &Held<S>)> {
+        self.present.iter().filter(move |(_, held)| match held {
+            Held::Model(segment) => soft_deleted || !segment.is_soft_deleted(),
+            Held::Raw(_) => true,
+        })
+    }
+}
+
 impl<S: Model> Account<S> {
     pub(super) fn new(editor: Person) -> Self {
         let shelf = Shelf { present: BTreeMap::new(), removed: BTreeMap::new(), editor, last_ms: 0 };
@@ -173,11 +183,14 @@ impl<S: Model> Account<S> {
 
     /// The ids of all that are there, in order; soft-deleted ones only when wanted.
     pub fn ids(&self, soft_deleted: bool) -> Vec<String> {
-        let wanted = |held: &Held<S>| match held {
-            Held::Model(segment) => soft_deleted || !segment.is_soft_deleted(),
-            Held::Raw(_) => true,
-        };
-        self.lock().present.iter().filter(|(_, held)| wanted(held)).map(|(id, _)| id.clone()).collect()
+        self.lock().listed(soft_deleted).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The JSON texts on a page of them, and how many there are in all.
+    pub(super) fn page(&self, soft_deleted: bool, from: usize, limit: usize) -> (Vec<String>, usize) {
+        let shelf = self.lock();
+        let texts = shelf.listed(soft_deleted).skip(from).take(limit).map(|(_, held)| held.text()).collect();
+        (texts, shelf.listed(soft_deleted).count())
     }
 
     pub(super) fn change(&self, id: &str, by: Option<Person>, edit: impl FnOnce(&mut S, &Stamp) -> Edited) -> Edited {

@@ -24,6 +24,9 @@ use crate::model::{About, Change, ChangeOp, Path, SchemaKind, Step, UnixMs};
 /// For how long a witness counts.
 pub const SPAN: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often answers that no longer count are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
+
 /// So many segments are several.
 const SEVERAL: usize = 3;
 
@@ -169,6 +172,8 @@ pub struct Drift<K> {
     /// Versions that show nothing else, not all of which is known to be a change of the schema.
     waiting: Vec<Waiting<K>>,
     answered: HashMap<K, UnixMs>,
+    /// When `answered` was last gone through.
+    tidied: UnixMs,
 }
 
 #[derive(Clone, Debug)]
@@ -189,7 +194,7 @@ struct Witnesses<K> {
 
 impl<K> Default for Drift<K> {
     fn default() -> Self {
-        Self { signs: BTreeMap::new(), waiting: Vec::new(), answered: HashMap::new() }
+        Self { signs: BTreeMap::new(), waiting: Vec::new(), answered: HashMap::new(), tidied: UnixMs(0) }
     }
 }
 
@@ -277,7 +282,11 @@ impl<K: Clone + Eq + Hash + Ord> Drift<K> {
             counts(witnesses.last)
         });
         self.waiting.retain(|waiting| counts(waiting.at));
-        self.answered.retain(|_, at| counts(*at));
+        // Not at every poll, for it has every segment; what is too old is earlier than any witness, and counts for nothing.
+        if self.tidied <= now.minus(TIDY_EVERY) || now < self.tidied {
+            self.answered.retain(|_, at| counts(*at));
+            self.tidied = now;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Some of these tests run this same test program again, as another user or to have a process that dies.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -72,24 +73,48 @@ fn opened_to_all(world: &World) {
     }
 }
 
+/// What analysts ask: how many versions there are, and what the newest one is.
+const ASK: &str =
+    "SELECT count(*) || ' ' || (SELECT document FROM versions ORDER BY id DESC LIMIT 1) FROM segment_history";
+
+/// The tools that they ask with, each told the file and the query.
+const TOOLS: [&[&str]; 3] = [
+    &["sqlite3"],
+    &["python3", "-c", PYTHON],
+    // Where the first one is only for its owner.
+    &["/usr/bin/python3", "-c", PYTHON],
+];
+const PYTHON: &str = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])";
+
+/// Says what is not tried here, past what the test harness swallows.
+fn skipped(what: &str, why: &str) {
+    writeln!(std::io::stderr(), "SKIPPED {what}: {why}").expect("told");
+}
+
 /// What somebody without any right to write sees.
-fn nobody_sees(world: &World, versions: usize, when: &str) {
+fn nobody_sees(world: &World, versions: usize, newest: &str, when: &str) {
     opened_to_all(world);
     if !can_be_nobody() {
-        println!("not tried {when}: no other user can be had here");
-        return;
+        return skipped(&format!("a user without rights, {when}"), "no other user can be had here");
     }
     let ran = child(&NOBODY, "access::child_reads", READ, &world.file()).output().expect("ran");
     let told = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
     assert!(told.contains(&format!("child saw {versions} versions")), "{when}: {told}");
-    let sql = "SELECT count(*) FROM segment_history";
-    match Command::new(NOBODY[0]).args(&NOBODY[1..]).arg("sqlite3").arg(world.file()).arg(sql).output() {
-        Ok(ran) if ran.status.code() == Some(127) => {}
-        Ok(ran) => {
-            assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{when}");
-            assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), versions.to_string(), "{when}");
+    let mut asked = Vec::new();
+    for tool in TOOLS {
+        let mut command = Command::new(NOBODY[0]);
+        let ran = command.args(&NOBODY[1..]).args(tool).arg(world.file()).arg(ASK).output().expect("setpriv is here");
+        // It is not there, or not for everybody.
+        if !matches!(ran.status.code(), Some(126 | 127)) {
+            assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{when}, {}", tool[0]);
+            assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), format!("{versions} {newest}"), "{when}");
+            asked.push(tool[0]);
         }
-        Err(error) => panic!("setpriv: {error}"),
+    }
+    for name in ["sqlite3", "python3"] {
+        if !asked.iter().any(|tool| tool.ends_with(name)) {
+            skipped(&format!("{name} as a user without rights, {when}"), "it is not here");
+        }
     }
 }
 
@@ -98,18 +123,18 @@ async fn somebody_who_cannot_write_reads_at_any_time() {
     let world = World::new();
     let (store, declared) = tracking(&world, &["a"]).await;
     change(&world, &store, &declared.segments[0], 0, Op::Create, Some("{}")).await;
-    nobody_sees(&world, 1, "while it runs");
+    nobody_sees(&world, 1, "{}", "while it runs");
     store.close().await.expect("closed");
     let log = world.folder.path().join("segsync.db-wal");
     assert_eq!(log.metadata().expect("it stays").len(), 0, "all of it is in the database");
     assert!(world.folder.path().join("segsync.db-shm").exists());
-    nobody_sees(&world, 1, "after a clean stop");
+    nobody_sees(&world, 1, "{}", "after a clean stop");
 
     let store = world.open();
     change(&world, &store, &declared.segments[0], 1, Op::Update, Some("2")).await;
     drop(store);
     assert!(log.metadata().expect("it stays").len() > 0);
-    nobody_sees(&world, 2, "after it was dropped");
+    nobody_sees(&world, 2, "2", "after it was dropped");
 }
 
 #[test]
@@ -117,12 +142,67 @@ fn a_kill_loses_nothing_that_was_told() {
     let world = World::new();
     let died = child(&[], "access::child_dies", DIE, &world.file()).output().expect("ran");
     assert!(!died.status.success(), "it aborted");
-    nobody_sees(&world, 1, "after a kill");
+    nobody_sees(&world, 1, "{}", "after a kill");
     let reader = Reader::open(world.file()).expect("opened");
     assert_eq!(reader.log(&LogFilter::default()).expect("read").len(), 1);
     let store = Store::open(world.file(), &Clock::system(), Duration::from_secs(10)).expect("the lock died as well");
     assert_eq!(world.number("SELECT count(*) FROM polls WHERE error = 'interrupted'"), 1);
     drop(store);
+}
+
+#[tokio::test]
+async fn somebody_who_cannot_write_reads_during_a_checkpoint() {
+    let world = World::new();
+    let (store, declared) = tracking(&world, &["a"]).await;
+    change(&world, &store, &declared.segments[0], 0, Op::Create, Some("{}")).await;
+    let (slow, other) = (world.raw(), world.raw());
+    slow.execute_batch("BEGIN; SELECT count(*) FROM versions").expect("a snapshot");
+    change(&world, &store, &declared.segments[0], 1, Op::Update, Some("2")).await;
+    other.busy_timeout(Duration::from_secs(60)).expect("set");
+    let checkpoint = std::thread::spawn(move || {
+        other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).expect("done")
+    });
+    // It waits for the slow reader in the middle of its work, with all of its locks.
+    while !is_checkpointed(&world.folder.path().join("segsync.db-shm")) {
+        assert!(!checkpoint.is_finished(), "it did not wait");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    nobody_sees(&world, 2, "2", "during a checkpoint");
+    assert!(!checkpoint.is_finished(), "it went on all the time");
+    drop(slow);
+    assert_eq!(checkpoint.join().expect("joined"), 0);
+    nobody_sees(&world, 2, "2", "after a checkpoint");
+    store.close().await.expect("closed");
+}
+
+/// Whether this process holds the lock of a checkpoint: <https://www.sqlite.org/walformat.html>, "WAL Locks".
+fn is_checkpointed(index: &Path) -> bool {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return false };
+    open.flatten().any(|entry| {
+        let info = Path::new("/proc/self/fdinfo").join(entry.file_name());
+        let locks = std::fs::read_to_string(info).unwrap_or_default();
+        let is_held = |line: &str| line.contains("WRITE") && line.ends_with("121 121");
+        // A checkpoint that writes holds the writers' lock, too, and the kernel shows the two as one.
+        let is_held = |line: &str| is_held(line) || line.contains("WRITE") && line.ends_with("120 121");
+        std::fs::read_link(entry.path()).is_ok_and(|target| target == index) && locks.lines().any(is_held)
+    })
+}
+
+#[tokio::test]
+async fn somebody_who_cannot_write_reads_during_a_backup() {
+    let world = World::new();
+    let (store, declared) = tracking(&world, &["a"]).await;
+    change(&world, &store, &declared.segments[0], 0, Op::Create, Some("{}")).await;
+    let target = world.folder.path().join("copy.db");
+    let mut steps = 0;
+    let mut on_pages = |_, _| {
+        steps += 1;
+        nobody_sees(&world, 1, "{}", "during a backup");
+    };
+    let reader = Reader::open(world.file()).expect("opened");
+    reader.backup(&target, false, &mut on_pages, &mut |_| (), &mut |_| ()).expect("copied");
+    assert!(steps > 0);
+    store.close().await.expect("closed");
 }
 
 #[tokio::test]
@@ -136,8 +216,7 @@ async fn a_file_whose_log_was_removed_is_read_as_it_is() {
     }
     opened_to_all(&world);
     if !can_be_nobody() {
-        println!("not tried: no other user can be had here");
-        return;
+        return skipped("a file without its log", "no other user can be had here");
     }
     // An odd name, for it becomes part of a URI.
     let odd = world.folder.path().join("a b?c#d%41.db");

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub const BOTH: [Provider; 2] = [Provider::Statsig, Provider::Octave];
 /// No test takes so long unless it hangs.
-const GUARD: Duration = Duration::from_secs(100);
+const GUARD: Duration = Duration::from_secs(600);
 
 /// Settings without limits.
 pub fn unlimited() -> Settings {

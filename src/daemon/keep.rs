@@ -27,7 +27,7 @@ const LONG: Duration = Duration::from_millis(10);
 const SHORT: Duration = Duration::from_millis(5);
 /// How many rows a step looks at: to begin with, at least and at most.
 const FIRST: usize = 100;
-const LEAST: usize = 20;
+const LEAST: usize = 5;
 const MOST: usize = 5000;
 
 /// How many rows the next step looks at.

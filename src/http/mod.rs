@@ -209,7 +209,9 @@ fn open() -> Vec<Route> {
     vec![("/healthz", "get", get(status::healthz)), ("/proxy/{source}/{*path}", "get", any(proxy::proxy))]
 }
 
-fn router(api: Api) -> Router {
+/// The routes, and what every request goes through before it comes to one: for [`serve`], and for callers in the same
+/// process.
+pub fn router(api: Api) -> Router {
     let add = |router: Router<Api>, (path, _, handler): Route| router.route(path, handler);
     let closed = closed().into_iter().fold(Router::new(), add).fallback(unknown);
     let closed = closed.layer(from_fn_with_state(api.clone(), guard::token));

@@ -12,32 +12,39 @@ use crate::transport::{Answer, BodyError, NoAnswer};
 
 /// Of whom something was asked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
-    pub(super) provider: &'static dyn Provider,
-    pub(super) key: &'a ApiKey,
+pub struct Asked<'a> {
+    /// Its vendor.
+    pub provider: &'static dyn Provider,
+    /// Its key, for scrubbing what it says.
+    pub key: &'a ApiKey,
     /// Paths that are left out of documents.
-    pub(super) ignore: &'a [Path],
+    pub ignore: &'a [Path],
 }
 
 /// Which segment was asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) id: &'a str,
+pub struct Wanted<'a> {
+    /// Its id.
+    pub id: &'a str,
     /// The validator that was sent.
-    pub(super) validator: Option<&'a str>,
+    pub validator: Option<&'a str>,
     /// A whole list lacked it: one 404 is enough to call it deleted.
-    pub(super) is_unlisted: bool,
+    pub is_unlisted: bool,
 }
 
 /// What an answer means for its segment.
 #[derive(Debug)]
-pub(super) struct Verdict {
-    pub(super) outcome: Outcome,
-    pub(super) error: Option<String>,
-    pub(super) usage: Option<f64>,
+pub struct Verdict {
+    /// What became of the poll.
+    pub outcome: Outcome,
+    /// Why it is no usable answer, in one line without the key.
+    pub error: Option<String>,
+    /// What the provider says that the request cost.
+    pub usage: Option<f64>,
     /// The validator of the last document from now on.
-    pub(super) etag: Option<String>,
-    pub(super) version: Option<NewVersion>,
+    pub etag: Option<String>,
+    /// The version that it makes.
+    pub version: Option<NewVersion>,
 }
 
 impl Verdict {
@@ -53,18 +60,15 @@ impl Verdict {
 
 /// Why an answer holds nothing to compare.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub(super) outcome: Outcome,
-    pub(super) error: String,
+pub struct Refusal {
+    /// What became of the poll.
+    pub outcome: Outcome,
+    /// Why, in one line without the key.
+    pub error: String,
 }
 
 /// Judges the answer to a request for one segment, given what the file knows of it.
-pub(super) fn judge(
-    answer: &Result<Answer, NoAnswer>,
-    asked: Asked<'_>,
-    wanted: Wanted<'_>,
-    latest: &Latest,
-) -> Verdict {
+pub fn judge(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>, wanted: Wanted<'_>, latest: &Latest) -> Verdict {
     let kept = |outcome, error| Verdict { outcome, error, usage: None, etag: latest.etag.clone(), version: None };
     match answer {
         Ok(Answer { status: 304, .. }) if wanted.validator.is_some() => return kept(Outcome::Unchanged, None),
@@ -91,7 +95,7 @@ fn is_gone(latest: &Latest, wanted: Wanted<'_>) -> bool {
 }
 
 /// The page in the answer to a request for one. A list that is not found says nothing about its segments.
-pub(super) fn judge_page(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>) -> Result<Listed, Refusal> {
+pub fn judge_page(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>) -> Result<Listed, Refusal> {
     let body = body(answer, asked.key).map_err(|refusal| match refusal.outcome {
         Outcome::NotFound => Refusal { outcome: Outcome::Failed, ..refusal },
         _ => refusal,

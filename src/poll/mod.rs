@@ -32,11 +32,11 @@ use crate::store::{
 use crate::transport::{Answer, NoAnswer, Request, Transport};
 
 use health::Health;
-use judge::{Asked, Verdict, Wanted, judge};
 use overlap::Overlap;
 use schema::Weighed;
 
 pub use import::{BadLine, Configured, Import, ImportError, Imported, import};
+pub use judge::{Asked, Refusal, Verdict, Wanted, judge, judge_page};
 pub use page::{Covered, Swept, Walk};
 pub use roster::Roster;
 pub use sweep::{Failing, PAGE_SIZE, Step, Sweep};

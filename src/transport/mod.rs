@@ -18,6 +18,8 @@ use crate::budget::{End, Permit, Standing};
 use crate::clock::Clock;
 use crate::secret::ApiKey;
 
+pub use told::{remaining, retry_after};
+
 /// Everything but the characters that no URL gives a meaning to (RFC 3986 "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -141,8 +143,8 @@ impl Transport {
         };
         let status = response.status().as_u16();
         let now = self.clock.now().wall;
-        let retry_after = told::retry_after(response.headers(), now);
-        let remaining = told::remaining(response.headers(), now);
+        let retry_after = retry_after(response.headers(), now);
+        let remaining = remaining(response.headers(), now);
         let etag = self.etag(response.headers());
         let body = self.body(response).await;
         // 200 and 304 tell what was asked for, whatever else they ask.

@@ -15,7 +15,7 @@ const LONGEST_RESET: Duration = Duration::from_secs(24 * 3600);
 
 /// `Retry-After` as seconds or as a date (RFC 9110 §10.2.3), a date counted from the answer's own `Date` where it has
 /// one. What lies in the past, is zero or is no time says nothing.
-pub(super) fn retry_after(headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if text.bytes().all(|byte| byte.is_ascii_digit()) {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
@@ -33,7 +33,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: UnixMs) -> Option<Duration> 
 /// - `RateLimit-Remaining` with `RateLimit-Reset` (the same, up to 06), also with `X-`.
 ///
 /// A number left without a reset, or one that lies in the past or more than a day ahead, says nothing.
-pub(super) fn remaining(headers: &HeaderMap, now: UnixMs) -> Option<Remaining> {
+pub fn remaining(headers: &HeaderMap, now: UnixMs) -> Option<Remaining> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let number = |name: &str| digits(text(name)?);
     let after = |seconds: u64| Some(Duration::from_secs(seconds));

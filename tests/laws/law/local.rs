@@ -156,7 +156,9 @@ fn a_cursor_loses_nothing(bench: &Bench, data: &[u8]) {
         return;
     }
     let limit = data.first().map_or(1, |byte| byte % 7 + 1);
-    let known: Option<u64> = String::from_utf8_lossy(data).trim().parse().ok();
+    // As a signed number: -0 is none of another file.
+    let known: Option<i64> = String::from_utf8_lossy(data).trim().parse().ok();
+    let known = known.and_then(|known| u64::try_from(known).ok());
     let first = bench.page(&format!("limit={limit}&after={after}"));
     let Ok((mut seen, mut next, mut more)) = first else {
         return assert!(known.is_none_or(|known| known > VERSIONS), "{known:?} is one");

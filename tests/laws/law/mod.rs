@@ -18,8 +18,11 @@ pub mod local;
 pub mod provider;
 pub mod told;
 
+/// Panics where an input breaks it.
+pub type Law = fn(&[u8]);
+
 /// What any input must pass: a target of the fuzzer each, by its name.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Law)] = &[
     ("canonical", canonical::any),
     ("changes", changes::any),
     ("config", config::any),

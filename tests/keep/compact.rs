@@ -158,7 +158,8 @@ const TAMPERINGS: [&str; 14] = [
     "UPDATE checkpoints SET before = zeroblob(32) WHERE first_id = (SELECT max(first_id) FROM checkpoints)",
     "UPDATE checkpoints SET after = zeroblob(32) WHERE first_id = (SELECT max(first_id) FROM checkpoints)",
     "UPDATE checkpoints SET removed_at = removed_at + 1 WHERE first_id = (SELECT max(first_id) FROM checkpoints)",
-    "INSERT INTO checkpoints SELECT max(id) + 1, max(id) + 2, zeroblob(32), zeroblob(32), 1, zeroblob(32) FROM versions",
+    "INSERT INTO checkpoints SELECT id + 1, id + 2, zeroblob(32), zeroblob(32), 1, zeroblob(32)
+     FROM versions ORDER BY id DESC LIMIT 1",
     "INSERT OR IGNORE INTO checkpoints SELECT id, id, chain, chain, 1, zeroblob(32) FROM versions ORDER BY id DESC LIMIT 1",
     // A version right after a run, and one right before it.
     "DELETE FROM changes WHERE version_id = (SELECT 1 + max(last_id) FROM checkpoints);

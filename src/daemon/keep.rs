@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_millis(10);
 /// … and one that takes no longer than this by a larger one.
 const SHORT: Duration = Duration::from_millis(5);
 /// How many rows a step looks at: to begin with, at least and at most.
-const FIRST: usize = 100;
+const FIRST: usize = 10;
 const LEAST: usize = 5;
 const MOST: usize = 5000;
 

@@ -69,6 +69,24 @@ async fn it_follows_polls_and_reloads() {
 }
 
 #[tokio::test]
+async fn the_next_poll_is_told_as_late_as_the_pace_lets_it_go() {
+    let mut bench = Bench::new().await;
+    bench.written.source = "limits = [{ requests = 2, per = \"1h\" }]\nburst = 1".to_owned();
+    bench.name(&[ID, "second"]);
+    bench
+        .run(async |daemon| {
+            let half = until(&daemon.live, fresh(1)).await;
+            let paced = |now: &Snapshot| {
+                let late = Duration::from_secs(1200);
+                now.accounts.iter().all(|account| account.next_poll.is_some_and(|wait| wait > late))
+            };
+            let told = tokio::time::timeout(Duration::from_secs(5), until(&daemon.live, paced)).await;
+            assert!(told.is_ok(), "{half:?}, and then {:?}", daemon.live.snapshot());
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_refused_key_is_a_reason_not_to_be_ready_until_it_works_again() {
     let bench = Bench::new().await;
     bench.refuse_keys(true);

@@ -188,12 +188,12 @@ impl Budget {
         Ok(Permit { ticket: Ticket { budget: self.clone(), epoch }, is_spent: false })
     }
 
-    /// When the account can send its next request, the pace within the shortest limit aside; `None` while only the end
-    /// of an open one can tell.
+    /// When the account can send its next request, as far as is known now; `None` while only the end of an open one can
+    /// tell.
     pub fn opens_at(&self) -> Option<Instant> {
         let now = self.0.clock.now().mono;
         let gates = self.0.lock();
-        let free_at = gates.ledger.free_at(now)?;
+        let free_at = gates.ledger.free_at(now)?.max(gates.pacer.opens_at(now));
         match gates.hold.gate(now) {
             Gate::Open => Some(free_at),
             Gate::Until(at) => Some(free_at.max(at)),

@@ -33,6 +33,8 @@ pub struct Pacer {
     /// Share of the full rate, [`LOWEST`] to 1.
     rate: f64,
     last: Option<Instant>,
+    /// When the burst lets the next request through, as it said when it was last asked.
+    refilled: Option<Instant>,
 }
 
 impl Pacer {
@@ -44,22 +46,35 @@ impl Pacer {
             let quota = Quota::with_period(every)?.allow_burst(burst);
             Some((RateLimiter::direct_with_clock(quota, clock.clone()), every))
         });
-        Self { origin, clock, full, rate: 1.0, last: None }
+        Self { origin, clock, full, rate: 1.0, last: None, refilled: None }
     }
 
     /// Takes a slot, or says when to ask again.
     pub fn check(&mut self, now: Instant) -> Result<(), Instant> {
-        let Some((limiter, every)) = &self.full else { return Ok(()) };
-        let slowed = self.last.filter(|_| self.rate < 1.0).map(|last| last + every.div_f64(self.rate));
-        if let Some(next) = slowed.filter(|next| *next > now) {
+        let Some((limiter, _)) = &self.full else { return Ok(()) };
+        if let Some(next) = self.slowed().filter(|next| *next > now) {
             return Err(next);
         }
         self.clock.set(now.saturating_duration_since(self.origin));
         if let Err(not_yet) = limiter.check() {
-            return Err(now + not_yet.wait_time_from(self.clock.now()).max(Duration::from_nanos(1)));
+            let next = now + not_yet.wait_time_from(self.clock.now()).max(Duration::from_nanos(1));
+            self.refilled = Some(next);
+            return Err(next);
         }
-        self.last = Some(now);
+        (self.last, self.refilled) = (Some(now), None);
         Ok(())
+    }
+
+    /// When the next slot is, as far as is known without taking one: a burst that was used up and not asked for since
+    /// may take longer.
+    pub fn opens_at(&self, now: Instant) -> Instant {
+        self.slowed().max(self.refilled).map_or(now, |next| next.max(now))
+    }
+
+    /// Below the full rate, when the last slot lets the next one be.
+    fn slowed(&self) -> Option<Instant> {
+        let (_, every) = self.full.as_ref()?;
+        self.last.filter(|_| self.rate < 1.0).map(|last| last + every.div_f64(self.rate))
     }
 
     /// The provider refused: go slower.

@@ -236,6 +236,32 @@ async fn a_refusal_slows_the_pace_and_answers_bring_it_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_next_request_is_told_as_late_as_it_goes() {
+    let budget = Budget::new(&terms(&[(6, 60_000), (20, 3_600_000)], 2), virtual_clock(), 1);
+    let mut refused = 0;
+    for request in 0..30 {
+        let permit = loop {
+            match budget.try_acquire() {
+                Ok(permit) => break permit,
+                Err(at) => {
+                    assert!(at.is_some_and(|at| at > Instant::now()) && budget.opens_at() >= at);
+                    refused += 1;
+                    sleep_until(budget.opens_at().expect("nothing is open")).await;
+                }
+            }
+        };
+        let end = if request % 10 == 5 {
+            End::Refused { retry_after: None, remaining: None }
+        } else {
+            End::Accepted { retry_after: None, remaining: None }
+        };
+        let _: Standing = permit.spend().end(end);
+    }
+    // Each waited once, apart from the burst and those that a hold was asked for first.
+    assert!((28..=31).contains(&refused), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_even_rate_spreads_what_is_left_over_the_rest_of_the_window() {
     let budget = Budget::new(&terms(&[(100, 10_000), (900, 900_000)], 10), virtual_clock(), 1);
     assert!((budget.capacity().even - 1.0).abs() < 0.001);

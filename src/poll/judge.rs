@@ -51,10 +51,7 @@ impl Verdict {
     /// What is left of it where another answer made a version meanwhile: which of the two is newer nobody knows, so the
     /// next poll tells. An old answer would undo what is known, and the next one do it again.
     pub(super) fn yielding(self) -> Self {
-        match self.version {
-            None => self,
-            Some(_) => Self { outcome: Outcome::Unchanged, error: None, etag: None, version: None, ..self },
-        }
+        Self { outcome: Outcome::Unchanged, error: None, version: None, ..self }
     }
 }
 

@@ -146,12 +146,15 @@ impl Poller {
         let mut tries = 1;
         loop {
             let verdict = judge(&answer, source.asked(), wanted, &known.now.latest);
-            let verdict = if is_overtaken { verdict.yielding() } else { verdict };
+            let is_passed_by = is_overtaken && verdict.version.is_some();
+            let verdict = if is_passed_by { verdict.yielding() } else { verdict };
             let Verdict { outcome, error, usage, etag, version } = verdict;
             let end = SegmentEnd { id: get.segment, outcome, etag, version };
-            let segments = vec![end.clone()];
+            // It saw something else than what is known, so it does not confirm that.
+            let segments = if is_passed_by { Vec::new() } else { vec![end.clone()] };
             let ended = Ended { poll, now, outcome, error, usage };
             match self.finish(source, &answer, ended, segments, &[&known.now.latest], None).await {
+                Ok(polled) if is_passed_by => return Ok(Some(polled)),
                 Ok(polled) => {
                     source.overlap.note(&polled, get.segment);
                     let made = polled.committed.first().map(|made| &**made);

@@ -91,14 +91,15 @@ impl Poller {
         let absence = Absence { segments: gone.iter().map(|known| known.now.id).collect(), since };
         let mut tries = 1;
         loop {
-            let ends: Vec<SegmentEnd> = items.iter().map(|item| item.end(source.asked())).collect();
+            let told: Vec<Told<'_>> = items.iter().map(|item| (item, item.end(source.asked()))).collect();
+            let (before, ends): (Vec<&Latest>, Vec<SegmentEnd>) =
+                told.iter().filter_map(|(item, end)| Some((&item.known.now.latest, end.clone()?))).unzip();
             let outcome =
                 if ends.iter().any(|end| end.version.is_some()) { Outcome::Updated } else { Outcome::Unchanged };
             let ended = Ended { poll, now, outcome, error: None, usage };
-            let before: Vec<&Latest> = items.iter().map(|item| &item.known.now.latest).collect();
-            match self.finish(source, &answer, ended, ends.clone(), &before, Some(absence.clone())).await {
+            match self.finish(source, &answer, ended, ends, &before, Some(absence.clone())).await {
                 Ok(polled) => {
-                    let mut covered = self.remember(&items, &ends, &polled, now).await;
+                    let mut covered = self.remember(&told, &polled, now).await;
                     for known in gone {
                         let (outcome, etag) = (Outcome::NotFound, known.now.latest.etag.clone());
                         let end = SegmentEnd { id: known.now.id, outcome, etag, version: None };
@@ -163,11 +164,15 @@ impl Poller {
     }
 
     /// Moves the cache after the commit.
-    async fn remember(&self, items: &[Item], ends: &[SegmentEnd], polled: &Polled, now: Now) -> Vec<Covered> {
-        let mut covered = Vec::with_capacity(items.len());
+    async fn remember(&self, told: &[Told<'_>], polled: &Polled, now: Now) -> Vec<Covered> {
+        let mut covered = Vec::with_capacity(told.len());
         // In the order of the ends that made them.
         let mut committed = polled.committed.iter();
-        for (item, end) in items.iter().zip(ends) {
+        for (item, end) in told {
+            let Some(end) = end else {
+                covered.push(Covered { key: item.key.clone(), outcome: Outcome::Unchanged });
+                continue;
+            };
             let made = end.version.as_ref().and_then(|_| committed.next());
             self.cache.put(after(&item.known.now, end, made.map(|made| &**made), now)).await;
             covered.push(Covered { key: item.key.clone(), outcome: end.outcome });
@@ -176,16 +181,19 @@ impl Poller {
     }
 }
 
+/// What a page means for a segment; nothing where the page saw something else than the single request that overtook it.
+type Told<'a> = (&'a Item, Option<SegmentEnd>);
+
 impl Item {
     /// What the page means for it.
-    fn end(&self, asked: Asked<'_>) -> SegmentEnd {
+    fn end(&self, asked: Asked<'_>) -> Option<SegmentEnd> {
         let (outcome, version) = compare(self.found.clone(), asked, &self.known.now.latest);
         if self.is_overtaken && version.is_some() {
             // The next poll tells which of the two is newer.
-            return SegmentEnd { id: self.id, outcome: Outcome::Unchanged, etag: None, version: None };
+            return None;
         }
         // A list has no validator for one of its segments, and one of an older document would be wrong.
         let etag = self.known.now.latest.etag.clone().filter(|_| version.is_none());
-        SegmentEnd { id: self.id, outcome, etag, version }
+        Some(SegmentEnd { id: self.id, outcome, etag, version })
     }
 }

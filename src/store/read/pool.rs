@@ -24,13 +24,13 @@ pub struct Readers(Arc<Pool>);
 struct Pool {
     path: PathBuf,
     idle: Mutex<Vec<Reader>>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 impl Readers {
     /// Readers of the database at `path`, which is opened by the first read.
     pub fn new(path: &Path) -> Self {
-        Self(Arc::new(Pool { path: path.to_owned(), idle: Mutex::default(), slots: Semaphore::new(AT_ONCE) }))
+        Self(Arc::new(Pool { path: path.to_owned(), idle: Mutex::default(), slots: Arc::new(Semaphore::new(AT_ONCE)) }))
     }
 
     /// How large the database and its write-ahead log are, in bytes.
@@ -39,23 +39,25 @@ impl Readers {
         (size(&self.0.path), size(&beside(&self.0.path, "-wal")))
     }
 
-    /// Runs `work` with a reader. It runs to its end even when the caller stops waiting for it.
+    /// Runs `work` with a reader, once it is its turn. What has begun runs to its end even when the caller stops waiting for it.
     pub async fn read<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
     {
         let pool = Arc::clone(&self.0);
+        let closed = || Error::closed(&Arc::from(self.0.path.as_path()));
+        let turn = Arc::clone(&pool.slots).acquire_owned().await.map_err(|_| closed())?;
         let done = spawn_blocking(move || {
+            // Given back only when the work is done, whoever still waits for it.
+            let _turn = turn;
             let idle = pool.idle().pop();
             let reader = idle.map_or_else(|| Reader::open(&pool.path).map_err(|error| pool.cannot(&error)), Ok)?;
             let result = work(&reader);
             pool.idle().push(reader);
             result
         });
-        // Never closed, so that this waits for a turn only.
-        let _turn = self.0.slots.acquire().await;
-        done.await.unwrap_or_else(|_| Err(Error::closed(&Arc::from(self.0.path.as_path()))))
+        done.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// What the file knows of a segment; `None` where it does not know it.
@@ -85,5 +87,49 @@ impl Pool {
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Readers").field(&self.0.path).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::Store;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_more_reads_at_one_time_and_no_more_readers_than_there_are_slots() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db");
+        let store = Store::open(&path, &Clock::system(), std::time::Duration::from_secs(1)).expect("made");
+        let readers = Readers::new(&path);
+        let (begun, hear) = mpsc::channel();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let all = (0..32).map(|_| {
+            let (begun, now, most) = (begun.clone(), Arc::clone(&now), Arc::clone(&most));
+            readers.read(move |_| {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let (go, wait) = mpsc::channel::<()>();
+                begun.send(go).expect("the test hears it");
+                wait.recv().expect("the test lets it go on");
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            })
+        });
+        // As many as may are under way before the first of them ends.
+        let let_go = std::thread::spawn(move || {
+            let first: Vec<_> = hear.iter().take(AT_ONCE).collect();
+            first.into_iter().chain(hear).for_each(|go: mpsc::Sender<()>| go.send(()).expect("it waits"));
+        });
+        assert!(join_all(all).await.into_iter().all(|read| read.is_ok()));
+        drop(begun);
+        let_go.join().expect("no panic");
+        assert_eq!(most.load(Ordering::SeqCst), AT_ONCE);
+        assert_eq!(readers.0.idle().len(), AT_ONCE);
+        store.close().await.expect("closed");
     }
 }

@@ -116,11 +116,6 @@ impl Cache {
     pub async fn settle(&self) {
         self.entries.run_pending_tasks().await;
     }
-
-    /// How many bytes it holds, and how many segments; both may lag a moment behind.
-    pub fn size(&self) -> (u64, u64) {
-        (self.entries.weighted_size(), self.entries.entry_count())
-    }
 }
 
 impl fmt::Debug for Cache {

@@ -64,19 +64,11 @@ impl Store {
     /// Closes the poll's row and writes what it brought, all or nothing. Returns the versions that it made, as they are
     /// in the file, in the order of `segments`.
     pub async fn finish_poll(&self, end: FinishPoll) -> Result<Vec<VersionEntry>, Error> {
-        self.run(move |connection| finish(connection, end)).await
+        self.run(move |connection| finish(connection, end).map(|(_, made)| made)).await
     }
 
-    /// The same for a list's page, after which some segments are known not to be in the list.
-    pub async fn finish_sweep(&self, end: FinishPoll, absence: Absence) -> Result<Vec<VersionEntry>, Error> {
-        self.run(move |connection| {
-            still_absent(connection, &absence, end.now)?;
-            finish(connection, end)
-        })
-        .await
-    }
-
-    /// The same for any poll, with what it shows of changes of the provider's schema.
+    /// The same with the segments that a whole list is known to lack, and what the poll shows of changes of the provider's
+    /// schema.
     pub async fn finish_seen(
         &self,
         end: FinishPoll,
@@ -87,10 +79,8 @@ impl Store {
             if let Some(absence) = &absence {
                 still_absent(connection, absence, end.now)?;
             }
-            let (poll, now) = (end.poll, end.now.wall);
-            let made = finish(connection, end)?;
-            let source = connection
-                .query_row("SELECT source_id FROM polls WHERE id = ?1", [poll], |row| row.get("source_id"))?;
+            let now = end.now.wall;
+            let (source, made) = finish(connection, end)?;
             note(connection, source, now, &schema)?;
             Ok(made)
         })
@@ -98,7 +88,8 @@ impl Store {
     }
 }
 
-fn finish(connection: &Connection, end: FinishPoll) -> Result<Vec<VersionEntry>, Fault> {
+/// Returns the poll's source and the versions that it made.
+fn finish(connection: &Connection, end: FinishPoll) -> Result<(i64, Vec<VersionEntry>), Fault> {
     tick(connection, end.now)?;
     let (source, started_at) = close_row(connection, &end)?;
     if let Some((state, error)) = &end.source_state {
@@ -131,7 +122,7 @@ fn finish(connection: &Connection, end: FinishPoll) -> Result<Vec<VersionEntry>,
             None => {}
         }
     }
-    Ok(made)
+    Ok((source, made))
 }
 
 fn still_absent(connection: &Connection, absence: &Absence, now: Now) -> Result<(), Fault> {

@@ -20,6 +20,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How long leaving waits for readers, to empty the write-ahead log.
 const BUSY_ON_LEAVING: Duration = Duration::from_millis(500);
 
+/// More statements than the writer has.
+const STATEMENTS: usize = 64;
+
 /// Steps of SQLite's machine after which an upgrade looks whether it is to go on: some milliseconds.
 const STEPS_PER_LOOK: i32 = 100_000;
 
@@ -39,6 +42,7 @@ pub(super) fn open(
     let sql = |error| OpenError::from(Error::of(&path, &error));
     let mut connection = Connection::open_with_flags(&path, flags).map_err(sql)?;
     connection.busy_timeout(BUSY).map_err(sql)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true).map_err(sql)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
     connection.progress_handler(STEPS_PER_LOOK, Some(move || !goes_on())).map_err(sql)?;

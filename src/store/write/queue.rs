@@ -87,20 +87,24 @@ pub(super) fn commit_all(connection: &mut Connection, path: &Arc<Path>, mut jobs
 
 fn transact(connection: &mut Connection, path: &Arc<Path>, jobs: &mut VecDeque<Box<dyn Job>>) -> Result<(), Error> {
     let sql = |error| Error::of(path, &error);
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     for job in jobs {
-        let mut savepoint = transaction.savepoint().map_err(sql)?;
-        let Err(error) = job.work(&savepoint, path) else {
-            savepoint.commit().map_err(sql)?;
-            continue;
-        };
-        // A full disk, among others, ends the whole transaction by itself: the jobs before are gone as well.
-        if savepoint.is_autocommit() {
-            return Err(error);
+        run(&transaction, "SAVEPOINT job").map_err(sql)?;
+        if let Err(error) = job.work(&transaction, path) {
+            // A full disk, among others, ends the whole transaction by itself: the jobs before are gone as well.
+            if transaction.is_autocommit() {
+                return Err(error);
+            }
+            run(&transaction, "ROLLBACK TO job").map_err(sql)?;
         }
-        savepoint.rollback().and_then(|()| savepoint.commit()).map_err(sql)?;
+        run(&transaction, "RELEASE job").map_err(sql)?;
     }
     transaction.commit().map_err(sql)
+}
+
+/// For each job anew, but prepared once: `rusqlite`'s own savepoints are not.
+fn run(connection: &Connection, sql: &str) -> rusqlite::Result<usize> {
+    connection.prepare_cached(sql)?.execute([])
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{major, minor};
 use tokio::task::spawn_blocking;
 
@@ -16,6 +18,10 @@ use crate::store::beside;
 
 /// What the log is cut down to once all of it is in the database, in bytes: about what a checkpoint takes at a time.
 const KEPT: i64 = 4 * 1024 * 1024;
+
+/// So many pages that only the log has are moved into the database while others write. SQLite has a commit move them itself
+/// only once the log is four times as long, which keeps everybody waiting; mostly little is left to do then.
+const PORTION: i64 = 250;
 
 /// Where a reader's mark is locked in the `-shm` file: <https://www.sqlite.org/walformat.html>, "WAL Locks".
 const MARKS: std::ops::RangeInclusive<u64> = 123..=127;
@@ -46,9 +52,50 @@ impl Store {
 impl Shared {
     fn checkpoint(&self) -> Result<(), Error> {
         let Some(writer) = &*lock(&self.writer) else { return Err(Error::closed(&self.path)) };
-        let done = writer.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        done.map_err(|error| Error::of(&self.path, &error))
+        checkpoint(&writer.connection).map_err(|error| Error::of(&self.path, &error))
     }
+}
+
+/// Moves what the log holds into the database on a connection of its own, so that nobody who writes meanwhile has to wait.
+#[derive(Debug)]
+pub(super) struct Mover(Mutex<Option<Connection>>);
+
+impl Mover {
+    /// For the database at `path`, which is there.
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(Self(Mutex::new(Some(connection))))
+    }
+
+    /// After a commit: moves as much as no reader is in the way of, once that is worth it. What fails here fails again in a
+    /// commit, once the log is long, and is told by who watches the log.
+    pub(super) fn move_on(&self) {
+        // Where somebody is at it already, the next commit comes by again.
+        let Ok(connection) = self.0.try_lock() else { return };
+        if let Some(connection) = connection.as_ref().filter(|connection| is_due(connection)) {
+            checkpoint(connection).unwrap_or_default();
+        }
+    }
+
+    /// Waits until nothing is on its way, and lets go of the file.
+    pub(super) fn end(&self) {
+        drop(lock(&self.0).take());
+    }
+}
+
+fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+/// Whether enough waits in the log to be moved.
+fn is_due(connection: &Connection) -> bool {
+    let waiting = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)").and_then(|mut noop| {
+        noop.query_row([], |row| Ok(row.get::<_, i64>("log")? - row.get::<_, i64>("checkpointed")?))
+    });
+    waiting.is_ok_and(|pages| pages >= PORTION)
 }
 
 /// Has the log shrink again after it had to grow.

@@ -38,6 +38,7 @@ use super::{Error, Fault, Lock, OpenError};
 use crate::clock::{Clock, Now};
 use crate::metrics::Metrics;
 use keep::now;
+use log::Mover;
 use place::Place;
 use queue::{Done, Job, Task, commit_all};
 use version::Segment;
@@ -52,11 +53,20 @@ struct Shared {
     clock: Clock,
     /// Where the length of each commit is told.
     metrics: OnceLock<Metrics>,
-    jobs: Mutex<VecDeque<Box<dyn Job>>>,
+    waiting: Mutex<Waiting>,
     /// `None` once closed.
     writer: Mutex<Option<Writer>>,
+    log: Arc<Mover>,
     /// Why nothing is written any more, where the open files are no longer those at the path.
     displaced: SetOnce<Error>,
+}
+
+/// What the next commit takes.
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Box<dyn Job>>,
+    /// Somebody is on the way to commit them.
+    is_expected: bool,
 }
 
 struct Writer {
@@ -106,9 +116,18 @@ impl Store {
         goes_on: impl FnMut() -> bool + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (path, connection, lock) = begin::open(path.as_ref(), clock, timeout, goes_on)?;
+        let log = Mover::open(&path).map_err(|error| OpenError::from(Error::of(&path, &error)))?;
         let writer = Mutex::new(Some(Writer { connection, place: Place::of(&path), lock }));
         let (clock, metrics, displaced) = (clock.clone(), OnceLock::new(), SetOnce::new());
-        Ok(Self(Arc::new(Shared { path, clock, metrics, jobs: Mutex::default(), writer, displaced })))
+        Ok(Self(Arc::new(Shared {
+            path,
+            clock,
+            metrics,
+            waiting: Mutex::default(),
+            writer,
+            log: Arc::new(log),
+            displaced,
+        })))
     }
 
     /// Tells `metrics` how long each commit takes from now on, unless others are told already.
@@ -147,15 +166,16 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (caller, answer) = oneshot::channel();
-        lock(&self.0.jobs).push_back(Box::new(Task::new(work, caller)));
-        let shared = Arc::clone(&self.0);
-        // Whoever comes first commits for all; the others find an empty queue. A caller who is told drops no store that
-        // is still held here.
-        drop(spawn_blocking(move || {
-            let done = shared.work_off();
-            drop(shared);
-            done.tell();
-        }));
+        if self.0.enqueue(Box::new(Task::new(work, caller))) {
+            let shared = Arc::clone(&self.0);
+            // A caller who is told drops no store that is still held here.
+            drop(spawn_blocking(move || {
+                let (done, log) = (shared.work_off(), Arc::clone(&shared.log));
+                drop(shared);
+                done.tell();
+                log.move_on();
+            }));
+        }
         answer.await.unwrap_or_else(|_| Err(Error::closed(&self.0.path)))
     }
 }
@@ -184,9 +204,16 @@ fn tick(connection: &Connection, now: Now) -> rusqlite::Result<usize> {
 }
 
 impl Shared {
+    /// Puts a job into the next commit; whether somebody has to be sent for it, as nobody is on the way yet.
+    fn enqueue(&self, job: Box<dyn Job>) -> bool {
+        let mut waiting = lock(&self.waiting);
+        waiting.jobs.push_back(job);
+        !std::mem::replace(&mut waiting.is_expected, true)
+    }
+
     fn work_off(&self) -> Done {
         let mut writer = lock(&self.writer);
-        let jobs = std::mem::take(&mut *lock(&self.jobs));
+        let Waiting { jobs, .. } = std::mem::take(&mut *lock(&self.waiting));
         let Some(writer) = &mut *writer else { return Done::refused(jobs, Error::closed(&self.path)) };
         if jobs.is_empty() {
             return Done::default();
@@ -214,6 +241,7 @@ impl Shared {
     fn close(&self) -> Result<(), Error> {
         self.work_off().tell();
         let Some(Writer { connection, place, lock }) = lock(&self.writer).take() else { return Ok(()) };
+        self.log.end();
         let left = begin::leave(connection).map_err(|error| Error::of(&self.path, &error));
         let parted = place.part().map_err(|error| Error::Other {
             path: Arc::clone(&self.path),

@@ -419,7 +419,7 @@ async fn let_polls_go(path: &Path, size: &Size, report: &mut Report) {
             break;
         }
         rows += removed;
-        size_of_step.took(time);
+        size_of_step.took(time, removed);
         took.push(time);
         std::thread::sleep(PAUSE);
     }
@@ -447,7 +447,7 @@ async fn let_versions_go(path: &Path, now: i64, report: &mut Report) {
             store.compact(clock.now(), UnixMs(now - YEAR_MS / 2), from, size_of_step.size()).await.expect("compacted");
         let time = began.elapsed();
         rows += done.removed;
-        size_of_step.took(time);
+        size_of_step.took(time, done.removed + done.odd);
         took.push(time);
         let Some(next) = done.next else { break };
         from = next;

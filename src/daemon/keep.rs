@@ -22,15 +22,15 @@ const COMPACT_EVERY: Duration = Duration::from_secs(3600);
 /// How long the others who write have for themselves between two steps.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A step that takes longer, its commit included, is followed by one of half the size …
-const LONG: Duration = Duration::from_millis(10);
+const LONG: Duration = Duration::from_millis(5);
 /// … and one that takes no longer than this by a larger one.
-const SHORT: Duration = Duration::from_millis(5);
-/// How many rows a step looks at: to begin with, at least and at most.
+const SHORT: Duration = Duration::from_millis(2);
+/// How many rows a step may remove: to begin with, at least and at most.
 const FIRST: usize = 10;
 const LEAST: usize = 5;
 const MOST: usize = 5000;
 
-/// How many rows the next step looks at.
+/// How many rows the next step may remove.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps(usize);
 
@@ -41,16 +41,16 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// How many rows the next step looks at.
+    /// How many rows the next step may remove.
     pub fn size(self) -> usize {
         self.0
     }
 
-    /// The last step took so long, its commit included.
-    pub fn took(&mut self, time: Duration) {
+    /// The last step removed so many rows and took so long, its commit included. One that had little to remove tells little.
+    pub fn took(&mut self, time: Duration, removed: usize) {
         if time > LONG {
             self.0 = (self.0 / 2).max(LEAST);
-        } else if time <= SHORT {
+        } else if time <= SHORT && removed >= self.0 / 2 {
             self.0 = (self.0 + self.0 / 4).min(MOST);
         }
     }
@@ -133,7 +133,7 @@ impl Keeper {
     async fn prune(&mut self, store: &Store, clock: &Clock) -> Result<bool, Error> {
         let now = clock.now();
         let removed = store.prune(now, self.terms.polls, self.polls.size()).await?;
-        self.polls.took(clock.now().mono - now.mono);
+        self.polls.took(clock.now().mono - now.mono, removed);
         Ok(removed > 0)
     }
 
@@ -154,7 +154,7 @@ impl Keeper {
         };
         let now = clock.now();
         let done = store.compact(now, round.ended_before, round.cursor, self.versions.size()).await?;
-        self.versions.took(clock.now().mono - now.mono);
+        self.versions.took(clock.now().mono - now.mono, done.removed + done.odd);
         metrics.compacted(done.removed);
         let round = Round { removed: round.removed + done.removed, odd: round.odd + done.odd, ..round };
         self.round = done.next.map(|cursor| Round { cursor, ..round });
@@ -291,15 +291,18 @@ mod tests {
     #[test]
     fn the_time_that_a_step_takes_rules_the_size_of_the_next() {
         let mut steps = Steps::default();
-        // 0.1 ms a row, after which a step of 5 to 10 ms stays.
+        // 0.1 ms a row, after which a step of 2 to 5 ms stays.
         for _ in 0..50 {
             let rows = u64::try_from(steps.size()).expect("few");
-            steps.took(Duration::from_micros(100 * rows));
+            steps.took(Duration::from_micros(100 * rows), steps.size());
         }
-        assert!((50..=100).contains(&steps.size()), "{steps:?}");
-        (0..50).for_each(|_| steps.took(Duration::ZERO));
+        assert!((20..=50).contains(&steps.size()), "{steps:?}");
+        let size = steps.size();
+        (0..50).for_each(|_| steps.took(Duration::ZERO, 0));
+        assert_eq!(steps.size(), size, "nothing to remove");
+        (0..50).for_each(|_| steps.took(Duration::ZERO, steps.size()));
         assert_eq!(steps.size(), MOST);
-        (0..50).for_each(|_| steps.took(Duration::from_secs(1)));
+        (0..50).for_each(|_| steps.took(Duration::from_secs(1), steps.size()));
         assert_eq!(steps.size(), LEAST);
     }
 }

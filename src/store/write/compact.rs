@@ -53,7 +53,7 @@ impl Store {
         .await
     }
 
-    /// Removes versions that ended before `ended_before`, looking at the next `batch` of them.
+    /// Removes at most `batch` versions that ended before `ended_before`, looking at some more.
     pub async fn compact(
         &self,
         now: Now,
@@ -77,6 +77,9 @@ const CANDIDATES: &str = "
     WHERE (v.observed_at, v.id) > (?1, ?2) AND v.observed_at < ?3
     ORDER BY v.observed_at, v.id LIMIT ?4";
 
+/// A step looks at so many times as many versions as it may remove: looking costs little, removing much.
+const LOOKS: usize = 20;
+
 fn compact(
     connection: &Connection,
     now: Now,
@@ -84,7 +87,8 @@ fn compact(
     from: Cursor,
     batch: usize,
 ) -> Result<Compacted, Fault> {
-    let limit = i64::try_from(batch).unwrap_or(i64::MAX);
+    let looks = batch.saturating_mul(LOOKS);
+    let limit = i64::try_from(looks).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(CANDIDATES)?;
     let candidates = statement
         .query_map(params![from.observed_at, from.id, ended_before.0, limit], |row| {
@@ -92,14 +96,20 @@ fn compact(
             Ok((cursor, row.get::<_, Option<bool>>("can_go")? == Some(true)))
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
+    let is_last = candidates.len() < looks;
     let mut done = Compacted { removed: 0, odd: 0, next: None };
-    for (cursor, _) in candidates.iter().filter(|(_, can_go)| *can_go) {
-        match remove(connection, cursor.id, now.wall)? {
-            true => done.removed += 1,
-            false => done.odd += 1,
+    for (cursor, can_go) in candidates {
+        if done.removed + done.odd >= batch {
+            return Ok(done);
         }
+        match can_go {
+            false => (),
+            true if remove(connection, cursor.id, now.wall)? => done.removed += 1,
+            true => done.odd += 1,
+        }
+        done.next = Some(cursor);
     }
-    done.next = candidates.last().map(|(cursor, _)| *cursor).filter(|_| candidates.len() >= batch);
+    done.next = done.next.filter(|_| !is_last);
     Ok(done)
 }
 

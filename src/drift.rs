@@ -166,14 +166,20 @@ pub struct Finding<K> {
 }
 
 /// What is known of one source.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Drift<K> {
-    signs: BTreeMap<Sign, Witnesses<K>>,
-    /// Versions that show nothing else, not all of which is known to be a change of the schema.
-    waiting: Vec<Waiting<K>>,
+    shown: Shown<K>,
     answered: HashMap<K, UnixMs>,
     /// When `answered` was last gone through.
     tidied: UnixMs,
+}
+
+/// What versions have shown together.
+#[derive(Clone, Debug)]
+pub struct Shown<K> {
+    signs: BTreeMap<Sign, Witnesses<K>>,
+    /// Versions that show nothing else, not all of which is known to be a change of the schema.
+    waiting: Vec<Waiting<K>>,
 }
 
 #[derive(Clone, Debug)]
@@ -194,7 +200,8 @@ struct Witnesses<K> {
 
 impl<K> Default for Drift<K> {
     fn default() -> Self {
-        Self { signs: BTreeMap::new(), waiting: Vec::new(), answered: HashMap::new(), tidied: UnixMs(0) }
+        let shown = Shown { signs: BTreeMap::new(), waiting: Vec::new() };
+        Self { shown, answered: HashMap::new(), tidied: UnixMs(0) }
     }
 }
 
@@ -202,9 +209,9 @@ impl<K: Clone + Eq + Hash + Ord> Drift<K> {
     /// What was seen at `at` by an earlier process; `is_told` where the file calls that version a change of the schema.
     pub fn remember(&mut self, at: UnixMs, answer: Answer<K>, is_told: bool) {
         let Answer { segment, version, sighting: Some(sighting) } = answer else { return };
-        self.witness(at, &segment, &sighting);
+        self.shown.witness(at, &segment, &sighting);
         if sighting.is_all && !is_told {
-            self.waiting.push(Waiting { at, segment, version, signs: sighting.signs });
+            self.shown.waiting.push(Waiting { at, segment, version, signs: sighting.signs });
         }
     }
 
@@ -215,17 +222,44 @@ impl<K: Clone + Eq + Hash + Ord> Drift<K> {
 
     /// A change of the schema that was going on at `last`. Comes after what was seen of it.
     pub fn remember_event(&mut self, sign: Sign, last: UnixMs) {
-        let witnesses = self.signs.entry(sign).or_insert_with(Witnesses::new);
+        let witnesses = self.shown.signs.entry(sign).or_insert_with(Witnesses::new);
         witnesses.is_event = true;
         witnesses.last = witnesses.last.max(last);
     }
 
-    /// Takes the answers of one poll in.
-    pub fn take(&mut self, answers: &[Answer<K>], now: UnixMs) -> Finding<K> {
-        self.forget(now);
+    /// Takes in that the segments of one poll were asked for, and forgets what no longer counts.
+    pub fn answer(&mut self, answers: &[Answer<K>], now: UnixMs) {
+        self.shown.forget(now);
+        // Not at every poll, for it has every segment; what is too old is earlier than any witness, and counts for nothing.
+        if self.tidied <= now.minus(TIDY_EVERY) || now < self.tidied {
+            self.answered.retain(|_, at| counts(*at, now));
+            self.tidied = now;
+        }
         for answer in answers {
             self.answered.insert(answer.segment.clone(), now);
         }
+    }
+
+    /// The same with what their versions show, which is known only once it is handed to [`Drift::keep`].
+    pub fn weigh(&mut self, answers: &[Answer<K>], now: UnixMs) -> (Finding<K>, Shown<K>) {
+        self.answer(answers, now);
+        let mut shown = self.shown.clone();
+        (shown.take(answers, &self.answered, now), shown)
+    }
+
+    /// What was weighed is in the file.
+    pub fn keep(&mut self, shown: Shown<K>) {
+        self.shown = shown;
+    }
+}
+
+/// Whether a witness of that time still counts.
+fn counts(at: UnixMs, now: UnixMs) -> bool {
+    at >= now.minus(SPAN)
+}
+
+impl<K: Clone + Eq + Hash + Ord> Shown<K> {
+    fn take(&mut self, answers: &[Answer<K>], answered: &HashMap<K, UnixMs>, now: UnixMs) -> Finding<K> {
         let mut seen = BTreeSet::new();
         for answer in answers {
             if let Some(sighting) = &answer.sighting {
@@ -233,7 +267,7 @@ impl<K: Clone + Eq + Hash + Ord> Drift<K> {
                 seen.extend(&sighting.signs);
             }
         }
-        let events: Vec<Event> = seen.into_iter().filter_map(|sign| self.event(sign)).collect();
+        let events: Vec<Event> = seen.into_iter().filter_map(|sign| self.event(sign, answered)).collect();
         let mut is_schema = Vec::with_capacity(answers.len());
         for answer in answers {
             let sighting = answer.sighting.as_ref().filter(|sighting| sighting.is_all);
@@ -264,29 +298,23 @@ impl<K: Clone + Eq + Hash + Ord> Drift<K> {
     }
 
     /// The event that a sign belongs to, if there are enough witnesses.
-    fn event(&mut self, sign: &Sign) -> Option<Event> {
+    fn event(&mut self, sign: &Sign, answered: &HashMap<K, UnixMs>) -> Option<Event> {
         let witnesses = self.signs.get_mut(sign)?;
         let is_new = !witnesses.is_event;
-        witnesses.is_event |= witnesses.are_enough(&self.answered);
+        witnesses.is_event |= witnesses.are_enough(answered);
         let event = Event { sign: sign.clone(), segments: witnesses.segments.len(), is_new };
         witnesses.is_event.then_some(event)
     }
 
     /// Forgets what no longer counts. An event keeps its witnesses while it goes on, to count them.
     fn forget(&mut self, now: UnixMs) {
-        let counts = |at: UnixMs| at >= now.minus(SPAN);
         self.signs.retain(|_, witnesses| {
             if !witnesses.is_event {
-                witnesses.segments.retain(|_, (at, _)| counts(*at));
+                witnesses.segments.retain(|_, (at, _)| counts(*at, now));
             }
-            counts(witnesses.last)
+            counts(witnesses.last, now)
         });
-        self.waiting.retain(|waiting| counts(waiting.at));
-        // Not at every poll, for it has every segment; what is too old is earlier than any witness, and counts for nothing.
-        if self.tidied <= now.minus(TIDY_EVERY) || now < self.tidied {
-            self.answered.retain(|_, at| counts(*at));
-            self.tidied = now;
-        }
+        self.waiting.retain(|waiting| counts(waiting.at, now));
     }
 }
 
@@ -309,6 +337,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl<K: Clone + Eq + Hash + Ord> Drift<K> {
+        /// The answers of one poll, which is committed.
+        fn take(&mut self, answers: &[Answer<K>], now: UnixMs) -> Finding<K> {
+            let (finding, shown) = self.weigh(answers, now);
+            self.keep(shown);
+            finding
+        }
+    }
 
     const SHAPE: Shape = Shape { stamps: &["at", "by"], ..Shape::PLAIN };
     const NOW: UnixMs = UnixMs(1_800_000_000_000);

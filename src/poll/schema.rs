@@ -6,7 +6,7 @@ use tokio::sync::MutexGuard;
 
 use super::{Poller, Source};
 use crate::document;
-use crate::drift::{Answer, Drift, Event, Sighting};
+use crate::drift::{Answer, Drift, Event, Shown, Sighting};
 use crate::model::{About, UnixMs};
 use crate::provider::Provider;
 use crate::store::{Error, Latest, NewVersion, SchemaPast, SchemaSeen, SegmentEnd, SegmentId};
@@ -14,14 +14,16 @@ use crate::store::{Error, Latest, NewVersion, SchemaPast, SchemaSeen, SegmentEnd
 /// What answers show, to be remembered once it is committed.
 pub(super) struct Weighed<'a> {
     known: MutexGuard<'a, Option<Drift<SegmentId>>>,
-    next: Drift<SegmentId>,
+    next: Shown<SegmentId>,
     pub(super) seen: SchemaSeen,
 }
 
 impl Weighed<'_> {
     /// It has been committed; returns the changes of the schema that nobody knew of before.
     pub(super) fn keep(mut self) -> Vec<Event> {
-        *self.known = Some(self.next);
+        if let Some(drift) = self.known.as_mut() {
+            drift.keep(self.next);
+        }
         self.seen.events.retain(|event| event.is_new);
         self.seen.events
     }
@@ -51,11 +53,10 @@ impl Poller {
         }
         let Some(drift) = known.as_mut() else { return Ok(None) };
         if answers.iter().all(|answer| answer.sighting.is_none()) {
-            drift.take(&answers, now);
+            drift.answer(&answers, now);
             return Ok(None);
         }
-        let mut next = drift.clone();
-        let finding = next.take(&answers, now);
+        let (finding, next) = drift.weigh(&answers, now);
         let marked: Vec<SegmentId> = answers
             .iter()
             .zip(&finding.is_schema)

@@ -1,7 +1,8 @@
 //! moka in front of the store: each segment with its last version, weighed in bytes.
 //!
-//! Filled by reads and by commits, never ahead of the file: [`Cache::put`] is called after the commit. What was evicted
-//! is read again. Reads and commits of one segment take turns, so that a read that began before a commit cannot undo it.
+//! Filled by reads and by commits, never ahead of the file: [`Cache::put`] and [`Cache::renew`] are called after the
+//! commit. What was evicted is read again. Reads and commits of one segment take turns, so that a read that began before a
+//! commit cannot undo it.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +13,7 @@ use moka::ops::compute::{CompResult, Op};
 
 use crate::metrics::Metrics;
 use crate::model::SegmentKey;
-use crate::store::{Error, Readers, SegmentNow};
+use crate::store::{Error, Readers, SegmentId, SegmentNow};
 
 /// What an entry weighs besides its document and its answer, in bytes: rounded up from the sizes of names, counters and
 /// allocations.
@@ -100,6 +101,23 @@ impl Cache {
     /// How many segments it holds, as far as it has counted.
     pub fn entries(&self) -> u64 {
         self.entries.entry_count()
+    }
+
+    /// What the file knows of many segments at once, in their order; the cache is neither asked nor filled, for a list that
+    /// is longer than it would push out all that is read.
+    pub async fn read_all(&self, ids: Vec<SegmentId>) -> Result<Vec<SegmentNow>, Error> {
+        self.readers.all_now(ids).await
+    }
+
+    /// Takes over what a commit has made of a segment, where that is held.
+    pub async fn renew(&self, key: &SegmentKey, now: impl FnOnce() -> SegmentNow) {
+        let newer = async move |cached: Option<moka::Entry<SegmentKey, Arc<Cached>>>| {
+            cached.map_or(Op::Nop, |cached| {
+                let now = now();
+                if cached.value().now.latest.seq > now.latest.seq { Op::Nop } else { Op::Put(Cached::new(now)) }
+            })
+        };
+        self.entries.entry_by_ref(key).and_compute_with(newer).await;
     }
 
     /// Takes over what a commit has made of a segment.

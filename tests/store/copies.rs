@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use segsync::cache::{Cache, Ready};
 use segsync::metrics::Metrics;
 use segsync::model::{Op, SegmentKey, SegmentState, SourceName, UnixMs};
-use segsync::store::{Known, Readers, Store};
+use segsync::store::{Known, Readers, SegmentNow, Store};
 
 use crate::world::{World, change, document, tracking};
 
@@ -135,6 +135,29 @@ async fn an_older_word_does_not_undo_a_newer_one() {
     let found = cache.get(&segment.key).await.expect("read").expect("there");
     assert_eq!((found.now.latest.seq, found.now.latest.state), (2, SegmentState::Present));
     assert!(cache.get(&key("z")).await.expect("read").is_none(), "nobody knows it");
+}
+
+#[tokio::test]
+async fn what_is_not_held_is_not_held_because_it_was_committed() {
+    let world = World::new();
+    let (store, declared) = tracking(&world, &["a"]).await;
+    let (cache, segment) = (cache(&store, 1 << 20), &declared.segments[0]);
+    let renew = async |now: SegmentNow| {
+        cache.renew(&segment.key, || now).await;
+        cache.settle().await;
+        cache.entries()
+    };
+    commit(&world, &store, segment, 0).await;
+    let first = store.now(segment.id).await.expect("read");
+    assert_eq!(cache.read_all(vec![segment.id, segment.id]).await.expect("read"), [first.clone(), first.clone()]);
+    assert_eq!(renew(first.clone()).await, 0);
+    let seen = async || cache.get(&segment.key).await.expect("read").expect("there").now.latest.seq;
+    assert_eq!(seen().await, 1);
+    commit(&world, &store, segment, 1).await;
+    assert_eq!(renew(store.now(segment.id).await.expect("read")).await, 1);
+    assert_eq!(seen().await, 2);
+    renew(first).await;
+    assert_eq!(seen().await, 2, "an older word");
 }
 
 #[tokio::test]

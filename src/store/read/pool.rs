@@ -12,10 +12,13 @@ use tokio::task::spawn_blocking;
 
 use super::{Error, Reader};
 use crate::model::SegmentKey;
-use crate::store::{OpenError, SegmentNow, beside};
+use crate::store::{OpenError, SegmentId, SegmentNow, beside};
 
 /// Reads at one time; more wait their turn.
 const AT_ONCE: usize = 4;
+
+/// What each keeps of the file in memory: a negative number of KiB, as SQLite wants it.
+const CACHE: i64 = -512;
 
 /// Readers of one file, opened when they are needed. Clones share them.
 #[derive(Clone)]
@@ -52,7 +55,7 @@ impl Readers {
             // Given back only when the work is done, whoever still waits for it.
             let _turn = turn;
             let idle = pool.idle().pop();
-            let reader = idle.map_or_else(|| Reader::open(&pool.path).map_err(|error| pool.cannot(&error)), Ok)?;
+            let reader = idle.map_or_else(|| pool.open(), Ok)?;
             let result = work(&reader);
             pool.idle().push(reader);
             result
@@ -65,12 +68,26 @@ impl Readers {
         let key = key.clone();
         self.read(move |reader| reader.now(&key)).await
     }
+
+    /// What the file knows of these segments at one moment, in their order; an error where it does not know one.
+    pub async fn all_now(&self, ids: Vec<SegmentId>) -> Result<Vec<SegmentNow>, Error> {
+        self.read(move |reader| reader.all_now(&ids)).await
+    }
 }
 
 impl Reader {
     /// What the file knows of a segment; `None` where it does not know it.
     pub fn now(&self, key: &SegmentKey) -> Result<Option<SegmentNow>, Error> {
         self.read(|connection| SegmentNow::named(connection, key))
+    }
+
+    fn all_now(&self, ids: &[SegmentId]) -> Result<Vec<SegmentNow>, Error> {
+        self.read(|connection| {
+            // One moment, and one lock taken.
+            let moment = connection.unchecked_transaction()?;
+            let now = |id| SegmentNow::of(&moment, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows);
+            ids.iter().map(|id| now(*id)).collect()
+        })
     }
 }
 
@@ -79,8 +96,13 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cannot(&self, error: &OpenError) -> Error {
-        Error::Other { path: Arc::from(self.path.as_path()), reason: error.to_string().into() }
+    /// One more reader. It keeps few pages: the system has them all, and there are several readers.
+    fn open(&self) -> Result<Reader, Error> {
+        let cannot =
+            |error: OpenError| Error::Other { path: Arc::from(self.path.as_path()), reason: error.to_string().into() };
+        let reader = Reader::open(&self.path).map_err(cannot)?;
+        reader.read(|connection| connection.pragma_update(None, "cache_size", CACHE))?;
+        Ok(reader)
     }
 }
 

@@ -11,10 +11,10 @@ use crate::store::SegmentId;
 pub struct Roster(RwLock<HashMap<SourceName, HashMap<Arc<str>, SegmentId>>>);
 
 impl Roster {
-    /// Adds a segment.
-    pub fn add(&self, key: &SegmentKey, segment: SegmentId) {
+    /// Adds segments of one source.
+    pub fn extend(&self, source: &SourceName, segments: impl Iterator<Item = (Arc<str>, SegmentId)>) {
         let mut sources = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        sources.entry(key.source.clone()).or_default().insert(Arc::clone(&key.id), segment);
+        sources.entry(source.clone()).or_default().extend(segments);
     }
 
     /// The row of one segment.

@@ -112,6 +112,11 @@ fn finish(connection: &Connection, end: FinishPoll) -> Result<(i64, Vec<VersionE
     let FinishPoll { poll, now, error, segments, .. } = end;
     let mut made = Vec::new();
     for segment in segments {
+        if segment.outcome == Outcome::Unchanged && segment.version.is_none() {
+            // As nearly always: nothing more of its row is of interest.
+            answer(connection, &segment, Some(started_at.min(now.wall)), now, None)?;
+            continue;
+        }
         let known = Segment::read(connection, segment.id)?;
         // The answer may be as old as its request: a change after the start may not be in it.
         let confirmed = is_confirmed(known.state, segment.outcome).then(|| started_at.min(now.wall));
@@ -181,7 +186,7 @@ fn answer(
     error: Option<&str>,
 ) -> Result<(), Fault> {
     let not_found = end.outcome == Outcome::NotFound;
-    if end.outcome.is_answer() {
+    let rows = if end.outcome.is_answer() {
         connection
             .prepare_cached(
                 "UPDATE segments SET
@@ -190,7 +195,7 @@ fn answer(
                     not_found = CASE WHEN ?6 THEN not_found + 1 ELSE 0 END
                  WHERE id = ?1",
             )?
-            .execute(params![end.id, now.wall.0, now.boot_ms, end.etag, confirmed_at.map(|at| at.0), not_found])?;
+            .execute(params![end.id, now.wall.0, now.boot_ms, end.etag, confirmed_at.map(|at| at.0), not_found])?
     } else {
         // A refused key or a hold is the source's trouble and no failure of this segment.
         let failed = matches!(end.outcome, Outcome::Failed | Outcome::Malformed);
@@ -198,7 +203,7 @@ fn answer(
             .prepare_cached(
                 "UPDATE segments SET failures = failures + ?2, last_error = ?3, not_found = 0 WHERE id = ?1",
             )?
-            .execute(params![end.id, failed, error])?;
-    }
-    Ok(())
+            .execute(params![end.id, failed, error])?
+    };
+    if rows == 0 { Err(Fault::Conflict(format!("there is no segment {}", end.id.0))) } else { Ok(()) }
 }

@@ -303,6 +303,12 @@ async fn only_what_is_declared_is_tracked() {
     assert_eq!((latest.seq, latest.etag.as_deref(), latest.document), (1, Some("tag"), document("b")));
     assert_eq!(one.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(), ["main", "other"]);
 
+    let never = "CREATE TRIGGER never BEFORE UPDATE ON segments BEGIN SELECT RAISE(ABORT, 'written'); END";
+    world.raw().execute_batch(never).expect("made");
+    let again = declare(vec![source("main", &["b"]), source("other", &["b"])]).await;
+    assert_eq!(keys(&again), keys(&one), "the same again writes nothing of them");
+    world.raw().execute_batch("DROP TRIGGER never").expect("dropped");
+
     let mut moved = source("main", &[]);
     (moved.all, moved.base_url) = (true, "https://elsewhere.example".to_owned());
     let all = declare(vec![moved]).await;

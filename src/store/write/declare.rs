@@ -2,6 +2,7 @@
 //!
 //! History is never removed here: what is no longer named is kept, and no longer tracked.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,20 +110,66 @@ const TRACK: &str = "
     ON CONFLICT (source_id, key) DO UPDATE SET tracked = 1
     RETURNING id";
 
-fn declare(connection: &Connection, sources: &[DeclareSource], now: Now) -> Result<Declared, Fault> {
+fn declare(connection: &Connection, declared: &[DeclareSource], now: Now) -> Result<Declared, Fault> {
     tick(connection, now)?;
-    connection.execute("UPDATE segments SET tracked = 0 WHERE tracked = 1", [])?;
-    let sources: Vec<_> = sources.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
+    let sources: Vec<_> = declared.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
     let retired = retired(connection, &sources)?;
-    let mut statement = connection.prepare(
-        "SELECT s.id, src.name AS source, s.key, s.state, s.last_checked_at, s.checked_boot_ms, s.failures
-         FROM segments AS s
-         JOIN sources AS src ON src.id = s.source_id
-         WHERE s.tracked = 1
-         ORDER BY s.id",
-    )?;
-    let segments = statement.query_map([], |row| known(row, now))?.collect::<Result<_, _>>()?;
+    let mut wishes = declared.iter().zip(&sources).map(|(declared, known)| (known.id, Wish::of(declared))).collect();
+    let mut segments = follow(connection, &mut wishes, now)?;
+    for (source, known) in declared.iter().zip(&sources) {
+        let Some(wish) = wishes.get_mut(&known.id) else { continue };
+        let mut track = connection.prepare_cached(TRACK)?;
+        for id in source.segments.iter().filter_map(|id| wish.named.take(id)) {
+            let row = track.query_row(params![known.id, id], |row| row.get("id"))?;
+            segments.push(Known::new(row, SegmentKey::new(source.name.clone(), id)));
+        }
+    }
     Ok(Declared { sources, retired, segments })
+}
+
+/// Which segments of a source are to be tracked.
+struct Wish {
+    source: SourceName,
+    all: bool,
+    /// Those named that were not found yet.
+    named: HashSet<Arc<str>>,
+}
+
+impl Wish {
+    fn of(source: &DeclareSource) -> Self {
+        Self { source: source.name.clone(), all: source.all, named: source.segments.iter().cloned().collect() }
+    }
+
+    /// The id of a segment that is wanted.
+    fn take(&mut self, key: &str) -> Option<Arc<str>> {
+        self.named.take(key).or_else(|| self.all.then(|| key.into()))
+    }
+}
+
+/// Tracks what is wanted of the segments that the file knows, and nothing else. Only what that changes is written: nothing,
+/// at most starts.
+fn follow(connection: &Connection, wishes: &mut HashMap<SourceId, Wish>, now: Now) -> Result<Vec<Known>, Fault> {
+    let (mut found, mut turned) = (Vec::new(), Vec::new());
+    let mut all = connection.prepare(
+        "SELECT id, source_id, key, tracked, last_checked_at, checked_boot_ms, failures, state FROM segments
+         ORDER BY id",
+    )?;
+    let mut rows = all.query([])?;
+    while let Some(row) = rows.next()? {
+        // By their places, for there may be many rows, and names are looked up each time.
+        let (id, key) = (row.get::<_, SegmentId>(0)?, row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?);
+        let wish = wishes.get_mut(&row.get(1)?);
+        let wanted = wish.and_then(|wish| Some(SegmentKey::new(wish.source.clone(), wish.take(key)?)));
+        if row.get::<_, bool>(3)? != wanted.is_some() {
+            turned.push((id, wanted.is_some()));
+        }
+        found.extend(wanted.map(|key| known(row, id, key, now)).transpose()?);
+    }
+    let mut turn = connection.prepare("UPDATE segments SET tracked = ?2 WHERE id = ?1")?;
+    for (segment, is_wanted) in turned {
+        turn.execute(params![segment, is_wanted])?;
+    }
+    Ok(found)
 }
 
 fn upsert(connection: &Connection, source: &DeclareSource, now: Now) -> Result<KnownSource, Fault> {
@@ -148,13 +195,6 @@ fn upsert(connection: &Connection, source: &DeclareSource, now: Now) -> Result<K
             })
         },
     )?;
-    if source.all {
-        connection.execute("UPDATE segments SET tracked = 1 WHERE source_id = ?1", [known.id])?;
-    }
-    let mut track = connection.prepare_cached(TRACK)?;
-    for key in &source.segments {
-        track.query_row(params![known.id, key], |_| Ok(()))?;
-    }
     Ok(known)
 }
 
@@ -170,14 +210,16 @@ fn retired(connection: &Connection, declared: &[KnownSource]) -> rusqlite::Resul
     all.filter(is_other).collect()
 }
 
-fn known(row: &Row<'_>, now: Now) -> rusqlite::Result<Known> {
-    let boot_ms = row.get("checked_boot_ms")?;
-    let last_checked_at = row.maybe_time("last_checked_at")?;
-    Ok(Known {
-        id: row.get("id")?,
-        key: row.key()?,
-        state: row.word("state")?,
-        checked_ago: last_checked_at.map(|wall| time_since(Moment { wall, boot_ms }, now)),
-        failures: row.get("failures")?,
-    })
+impl Known {
+    /// A segment that the file did not know.
+    fn new(id: SegmentId, key: SegmentKey) -> Self {
+        Self { id, key, state: SegmentState::Pending, checked_ago: None, failures: 0 }
+    }
+}
+
+/// A row of [`follow`].
+fn known(row: &Row<'_>, id: SegmentId, key: SegmentKey, now: Now) -> rusqlite::Result<Known> {
+    let (last_checked_at, boot_ms) = (row.get::<_, Option<i64>>(4)?.map(UnixMs), row.get(5)?);
+    let checked_ago = last_checked_at.map(|wall| time_since(Moment { wall, boot_ms }, now));
+    Ok(Known { id, key, state: row.word("state")?, checked_ago, failures: row.get(6)? })
 }

@@ -13,8 +13,10 @@ use super::MARK;
 /// The spellings of one key.
 pub(super) struct Matcher {
     forms: [Form; 4],
-    /// The bytes at which some spelling may start; they hold back nearly all positions of a text.
-    starts: [bool; 256],
+    /// For each byte, the forms (one bit each) that may start with it, and those that may go on with it; the two together
+    /// hold back nearly all positions of a text.
+    starts: [u8; 256],
+    goes_on: [u8; 256],
 }
 
 /// The key as a row of units: its own characters, or the base64 digits that its bits reach into.
@@ -38,11 +40,15 @@ const WHOLE_DIGIT: u8 = 0x3f;
 impl Matcher {
     pub(super) fn new(key: &[u8]) -> Self {
         let forms = [Form::plain(key), Form::base64(key, 0), Form::base64(key, 1), Form::base64(key, 2)];
-        let starts = std::array::from_fn(|byte| {
-            u8::try_from(byte)
-                .is_ok_and(|byte| byte == b'%' || byte == b'\\' || forms.iter().any(|form| form.starts(byte)))
-        });
-        Self { forms, starts }
+        let table = |unit| {
+            std::array::from_fn(|byte| {
+                let byte = u8::try_from(byte).unwrap_or(0);
+                let may = |form: &Form| is_encoding(byte) || form.takes(form.core().0 + unit, byte);
+                forms.iter().enumerate().filter(|(_, form)| may(form)).fold(0, |bits, (at, _)| bits | 1 << at)
+            })
+        };
+        let (starts, goes_on) = (table(0), table(1));
+        Self { forms, starts, goes_on }
     }
 
     pub(super) fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -106,11 +112,16 @@ impl Matcher {
         let (mut clean, mut done, mut at) = (String::new(), 0, 0);
         let mut scratch = Scratch::default();
         while let Some(byte) = bytes.get(at) {
-            let longest = if self.starts[usize::from(*byte)] {
-                let found = self.forms.iter().filter_map(|form| form.find(bytes, at, done, &mut scratch));
-                found.max_by_key(|(_, end)| *end)
-            } else {
+            let mut may = self.starts[usize::from(*byte)];
+            if !is_encoding(*byte) {
+                may &= bytes.get(at + 1).map_or(0, |next| self.goes_on[usize::from(*next)]);
+            }
+            let longest = if may == 0 {
                 None
+            } else {
+                let forms = self.forms.iter().enumerate().filter(|(form, _)| may & (1 << form) != 0);
+                let found = forms.filter_map(|(_, form)| form.find(bytes, at, done, &mut scratch));
+                found.max_by_key(|(_, end)| *end)
             };
             // A found range starts and ends beside ASCII characters, hence between characters.
             if let Some((start, end)) = longest {
@@ -123,6 +134,11 @@ impl Matcher {
         }
         (done > 0).then(|| clean + &text[done..])
     }
+}
+
+/// Whether an encoded character may begin with this byte.
+fn is_encoding(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\')
 }
 
 /// Reused between positions, as most of them fail after one or two characters.
@@ -189,10 +205,6 @@ impl Form {
         }
     }
 
-    fn starts(&self, byte: u8) -> bool {
-        self.takes(self.core().0, byte)
-    }
-
     /// Where the form stands, if its core starts at `at`: start (not before `floor`) and end.
     fn find(&self, text: &[u8], at: usize, floor: usize, scratch: &mut Scratch) -> Option<(usize, usize)> {
         let (first, last) = self.core();
@@ -248,7 +260,7 @@ const LONGEST_SPELLING: usize = 36;
 fn spellings(text: &[u8], at: usize, layers: u32, tell: &mut dyn FnMut(u8, usize)) {
     let Some(byte) = text.get(at) else { return };
     tell(*byte, at + 1);
-    if layers == 0 || !matches!(byte, b'%' | b'\\') {
+    if layers == 0 || !is_encoding(*byte) {
         return;
     }
     // The characters of an encoding may be encoded themselves.

@@ -193,7 +193,8 @@ impl Transport {
     /// Reads the body up to the cap, counted after decompression.
     async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, BodyError> {
         let cap = if response.status().as_u16() == 200 { self.max_body } else { self.max_body.min(REFUSAL_BODY) };
-        let mut body = Vec::new();
+        let told = response.content_length().unwrap_or(0).min(cap);
+        let mut body = Vec::with_capacity(usize::try_from(told).unwrap_or(0));
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > cap => return Err(BodyError::TooLarge(cap)),

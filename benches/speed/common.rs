@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use segsync::clock::Clock;
 use segsync::config;
 use segsync::daemon::{self, Pass, Prepared};
+use segsync::model::{SegmentKey, SourceName};
 use segsync::provider;
 use segsync::simulator::{Provider, STATSIG_KEY, Settings, Simulator};
 use tempfile::TempDir;
@@ -115,13 +116,23 @@ impl World {
 
     /// One pass over all segments, as `segsync sync` makes it.
     pub async fn pass(&self, fetch: &str) -> Pass {
+        let pass = self.pass_over(fetch, None).await;
+        assert_eq!(pass.endings.len(), self.segments, "every segment ended");
+        pass
+    }
+
+    /// The same over these segments only.
+    pub async fn pass_over(&self, fetch: &str, wanted: Option<&[SegmentKey]>) -> Pass {
         let path = self.configure(fetch, "1h");
         let config = config::load(&path, &provider::catalogue()).expect("a configuration");
         let clock = Clock::system();
         let prepared = Prepared::new(config, &clock).expect("prepared");
-        let pass = daemon::pass(prepared, None, &clock, &CancellationToken::new(), |_, _| ()).await.expect("a pass");
-        assert_eq!(pass.endings.len(), self.segments, "every segment ended");
-        pass
+        daemon::pass(prepared, wanted, &clock, &CancellationToken::new(), |_, _| ()).await.expect("a pass")
+    }
+
+    /// The name of a segment.
+    pub fn key(&self, number: usize) -> SegmentKey {
+        SegmentKey::new(SourceName::new("s"), id(number))
     }
 
     /// Ends the other process.
@@ -129,6 +140,13 @@ impl World {
         drop(self.input);
         self.child.wait().await.expect("it ends");
     }
+}
+
+/// What one round took: seconds by the clock, and of CPU in the process that works.
+#[derive(Clone, Copy)]
+pub struct Took {
+    pub wall: f64,
+    pub cpu: f64,
 }
 
 /// CPU time of this process so far.
@@ -189,6 +207,12 @@ impl Report {
         let wanted = format!("at most {most} {unit}: {}", word(value <= most));
         let value = format!("{value:.1} {unit}");
         self.row([what.to_owned(), String::new(), value, String::new(), wanted, note.to_owned()]);
+    }
+
+    /// Something that is to stay the same within `band`; `farthest` is the ratio that is farthest from 1.
+    pub fn flat(&self, what: &str, values: &str, farthest: f64, band: f64) {
+        let wanted = format!("within {:.0} %: {}", band * 100.0, word((farthest - 1.0).abs() <= band));
+        self.row([what.to_owned(), String::new(), values.to_owned(), format!("{farthest:.2}"), wanted, String::new()]);
     }
 
     /// Something to know that nothing was wanted of.

@@ -2,10 +2,11 @@
 //! rounds, so that what else the machine does meets both.
 //!
 //! ```text
-//! cargo bench --bench speed                  # all but idle
+//! cargo bench --bench speed                  # all but idle and growth
 //! cargo bench --bench speed -- poll          # also: sweep, document, import, start, memory
 //! cargo bench --bench speed -- poll 5 1000   # rounds, segments
 //! cargo bench --bench speed -- idle 600      # seconds of an hour that is idle but for 300 segments
+//! cargo bench --bench speed -- growth        # 1,000, 10,000 and 100,000 segments, or as many as are named; draws docs/growth.svg
 //! ```
 //!
 //! The provider is a process of its own; `import` needs python3. Ratios of CPU time are what a noisy machine leaves whole.
@@ -15,6 +16,7 @@
 
 mod common;
 mod document;
+mod growth;
 mod import;
 mod life;
 mod poll;
@@ -35,6 +37,11 @@ async fn main() {
     }
     if what == "idle" {
         life::idle(&report, Duration::from_secs(number(1, 600) as u64)).await;
+    }
+    if what == "growth" {
+        let named: Vec<usize> = (1..args.len()).map(|at| number(at, 0)).collect();
+        let sizes = if named.is_empty() { vec![1_000, 10_000, 100_000] } else { named };
+        growth::measure(&report, &sizes).await;
     }
     if is_wanted("document") {
         document::canonical(&report, number(1, 11));

@@ -9,16 +9,9 @@ use segsync::simulator::STATSIG_KEY;
 use segsync::transport::choose_algorithms;
 use tokio::task::JoinSet;
 
-use super::common::{CONCURRENCY, Report, World, id, own_cpu, seconds};
+use super::common::{CONCURRENCY, Report, Took, World, id, own_cpu, seconds};
 
-/// What one round took: seconds by the clock, and of CPU in this process.
-#[derive(Clone, Copy)]
-pub struct Took {
-    pub wall: f64,
-    pub cpu: f64,
-}
-
-async fn timed(work: impl Future<Output = ()>) -> Took {
+pub async fn timed(work: impl Future<Output = ()>) -> Took {
     let (began, cpu) = (Instant::now(), own_cpu());
     work.await;
     Took { wall: seconds(began.elapsed()), cpu: own_cpu() - cpu }
@@ -68,6 +61,11 @@ pub async fn ours(world: &World, fetch: &str, versions: usize) -> Took {
         assert_eq!(made, versions, "versions");
     })
     .await
+}
+
+/// A pass over one segment of them: what a pass takes besides its polls.
+pub async fn one(world: &World) -> Took {
+    timed(async { assert_eq!(world.pass_over("each", Some(&[world.key(0)])).await.endings.len(), 1) }).await
 }
 
 /// The floor of a sweep: asks for page after page, and parses each.

@@ -97,7 +97,7 @@ fn imported(segments: usize) -> f64 {
     let [full, empty] = [folder.path().join("full"), folder.path().join("empty")];
     observations(&full, segments * OBSERVATIONS, segments, 10);
     observations(&empty, 0, 1, 1);
-    let times = (100_000 / segments).clamp(1, 50);
+    let times = (100_000 / segments).clamp(1, 20);
     let mut spent = 0.0;
     for time in 0..times {
         spent += import(folder.path(), &format!("full{time}"), &full);

@@ -81,7 +81,7 @@ impl Site<'_> {
             let name = &source.config.name;
             let segments = self.declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key));
             let tracked: Vec<Tracked> = segments.clone().map(|known| tracked(known, now.mono)).collect();
-            roster.extend(name, segments.clone().map(|known| (Arc::clone(&known.key.id), known.id)));
+            segments.clone().for_each(|known| roster.add(&known.key, known.id));
             self.board.take_up(&source.config, known, segments, self.before, now);
             // Segments that the caller named are asked for by themselves.
             let plan = if wanted.is_some() { Plan::Single } else { Plan::new(&source.config, &tracked) };

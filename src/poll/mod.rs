@@ -37,7 +37,7 @@ use schema::Weighed;
 
 pub use import::{BadLine, Configured, Import, ImportError, Imported, import};
 pub use judge::{Asked, Refusal, Verdict, Wanted, judge, judge_page};
-pub use page::{Covered, Landed, Swept, Walk};
+pub use page::{Covered, Swept, Walk};
 pub use roster::Roster;
 pub use sweep::{Failing, PAGE_SIZE, Step, Sweep};
 
@@ -275,7 +275,6 @@ pub struct Leave<'a> {
 }
 
 /// A request that was sent, and what came back.
-#[derive(Debug)]
 struct Asking {
     poll: PollId,
     answer: Result<Answer, NoAnswer>,

@@ -1,8 +1,7 @@
 //! A single request and a page of the list that are on their way at the same time tell of different moments, and nobody
 //! knows which is newer: what one of them has made, the other must not undo.
 //!
-//! Never on their way at the same time, by the schedule: two requests for one segment, or two pages of one list. The next
-//! page may be while one is judged and committed.
+//! Never in flight at the same time, by the schedule: two requests for one segment, or two pages of one list.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,25 +47,15 @@ impl Overlap {
 /// A page on its way.
 pub(super) struct PageFlight<'a>(&'a Overlap);
 
-/// The turn of a page to be judged and committed.
-#[derive(Debug)]
-pub(super) struct PageTurn<'a> {
-    made: HashSet<SegmentId>,
-    _turn: RwLockWriteGuard<'a, ()>,
-}
-
-impl<'a> PageFlight<'a> {
-    /// The page is there: waits for its turn. From then on the next one may be asked for.
-    pub(super) async fn land(self) -> PageTurn<'a> {
-        let turn = self.0.turn.write().await;
-        PageTurn { made: self.0.made().take().unwrap_or_default(), _turn: turn }
+impl PageFlight<'_> {
+    /// The turn to judge and commit the page.
+    pub(super) async fn turn(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.turn.write().await
     }
-}
 
-impl PageTurn<'_> {
     /// Whether a single request made a version of it since the page was asked for.
     pub(super) fn is_overtaken(&self, segment: SegmentId) -> bool {
-        self.made.contains(&segment)
+        self.0.made().as_ref().is_some_and(|made| made.contains(&segment))
     }
 }
 

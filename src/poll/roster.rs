@@ -11,10 +11,10 @@ use crate::store::SegmentId;
 pub struct Roster(RwLock<HashMap<SourceName, HashMap<Arc<str>, SegmentId>>>);
 
 impl Roster {
-    /// Adds segments of one source.
-    pub fn extend(&self, source: &SourceName, segments: impl Iterator<Item = (Arc<str>, SegmentId)>) {
+    /// Adds a segment.
+    pub fn add(&self, key: &SegmentKey, segment: SegmentId) {
         let mut sources = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        sources.entry(source.clone()).or_default().extend(segments);
+        sources.entry(key.source.clone()).or_default().insert(Arc::clone(&key.id), segment);
     }
 
     /// The row of one segment.

@@ -390,18 +390,6 @@ impl Schedule {
         Failures { before, after }
     }
 
-    /// What had counted as an answer is lost: it has failed, unless it is in flight again.
-    pub fn lose(&mut self, work: &Work, now: Instant) {
-        if self.entries.get(work).is_some_and(|entry| !entry.in_flight) {
-            self.end(work, Ended::Failed, now);
-        }
-    }
-
-    /// Whether its last poll ended without an answer.
-    pub fn is_failing(&self, work: &Work) -> bool {
-        self.entries.get(work).is_some_and(|entry| entry.failures > 0)
-    }
-
     fn settle_source(&mut self, source: &SourceName, ended: Ended, now: Instant) {
         match (ended, self.refused.get(source)) {
             (Ended::Unauthorized, _) | (Ended::Failed | Ended::Throttled, Some(None)) => {

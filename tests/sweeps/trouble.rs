@@ -1,6 +1,5 @@
 //! Pages that fail: what is known stays, the sweep goes on, and one bad page starves nobody.
 
-use rusqlite::Connection;
 use segsync::model::Outcome;
 use segsync::simulator::{Fault, On, Provider, Times};
 
@@ -51,33 +50,6 @@ async fn a_hold_in_the_middle_is_waited_for() {
         assert!(pass.endings.iter().all(|end| end.outcome == Outcome::Created));
         let outcomes = ["updated", "throttled", "updated", "updated"];
         assert_eq!(world.rows("SELECT outcome FROM polls ORDER BY id"), outcomes);
-    }
-}
-
-#[tokio::test]
-async fn a_page_that_cannot_be_committed_has_the_sweep_begin_anew() {
-    for provider in BOTH {
-        let world = World::new(provider, 0..250).await;
-        world.full_pass().await;
-        let file = Connection::open(world.db_path()).unwrap();
-        let fail = "UPDATE segments SET last_checked_at = 0, checked_boot_ms = NULL;
-                    CREATE TRIGGER fail BEFORE INSERT ON versions BEGIN SELECT RAISE(ABORT, 'not now'); END";
-        file.execute_batch(fail).unwrap();
-        world.put(&id(0), "second");
-        world.put(&id(200), "second");
-        world
-            .run(async |_| {
-                // The first one was in the pass, and the next list is due in an hour.
-                world.arrived(3, |words| words == "page 1").await;
-                file.execute_batch("DROP TRIGGER fail").unwrap();
-                // The pages before it are in the file then.
-                world.answered(2, |words| words == "page 3").await;
-            })
-            .await;
-        for number in [0, 200] {
-            assert_eq!(world.descriptions(&id(number)), ["first", "second"], "{provider:?} {number}");
-        }
-        assert_eq!(world.count("SELECT count(*) FROM segments WHERE last_checked_at > 0"), 250);
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::diff::diff;
-use crate::document::{self, Document};
+use crate::document::{Document, parse};
 use crate::model::{Change, Op, Outcome, Path, SegmentState};
 use crate::provider::{Found, Listed, Provider};
 use crate::secret::ApiKey;
@@ -131,7 +131,7 @@ fn body(answer: &Result<Answer, NoAnswer>, key: &ApiKey) -> Result<Value, Refusa
         other => malformed(&other.to_string(), key),
     })?;
     let text = std::str::from_utf8(body).map_err(|error| malformed(&format!("answer is not UTF-8: {error}"), key))?;
-    document::parse(text).map_err(|error| malformed(&format!("answer is not JSON: {error}"), key))
+    parse(text).map_err(|error| malformed(&format!("answer is not JSON: {error}"), key))
 }
 
 fn malformed(why: &str, key: &ApiKey) -> Refusal {
@@ -151,10 +151,15 @@ fn segment(body: Value, asked: Asked<'_>, id: &str) -> Result<Found, Refusal> {
 }
 
 /// What a segment in an answer means, given what the file knows of it.
-pub(super) fn compare(found: Found, asked: Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
+fn compare(found: Found, asked: Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
+    weigh(&document(found, asked), asked.provider, latest)
+}
+
+/// The document of a segment in an answer.
+pub(super) fn document(found: Found, asked: Asked<'_>) -> Document {
     let mut segment = found.segment;
     asked.key.scrub_value(&mut segment);
-    weigh(&Document::new(segment, asked.provider.shape(), asked.ignore), asked.provider, latest)
+    Document::new(segment, asked.provider.shape(), asked.ignore)
 }
 
 /// What a document means, given what the file knows of its segment.
@@ -189,7 +194,7 @@ pub(super) fn weigh(document: &Document, provider: &dyn Provider, latest: &Lates
 fn changes(document: &Document, provider: &dyn Provider, latest: &Latest) -> Vec<Change> {
     let Some(last) = &latest.document else { return Vec::new() };
     // Read as it was written by `Document`; a text that is no JSON any more differs as a whole.
-    let last = document::parse(&last.text).unwrap_or(Value::Null);
+    let last = parse(&last.text).unwrap_or(Value::Null);
     diff(&last, document.value(), provider.shape())
 }
 
@@ -220,7 +225,7 @@ fn reason(answer: &Answer, what: &str, key: &ApiKey) -> String {
 /// The message in an error's body: a JSON member where there is one, else the text itself.
 fn message(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
-    let message = match document::parse(&text) {
+    let message = match parse(&text) {
         Ok(Value::Object(members)) => {
             let member = |name| members.get(name).and_then(Value::as_str);
             let nested = || members.values().find_map(|member| member.get("message")?.as_str());

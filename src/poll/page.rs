@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::judge::{Asked, Refusal, compare, judge_page};
+use super::judge::{Refusal, document, judge_page, weigh};
 use super::overlap::PageFlight;
 use super::{Asking, Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES, after};
-use crate::cache::Cached;
 use crate::clock::Now;
+use crate::document::Document;
 use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
 use crate::poll::Polled;
-use crate::provider::{Found, Listed};
-use crate::store::{Absence, BeginPoll, Error, Latest, SegmentEnd, SegmentId};
+use crate::provider::{Found, Listed, Provider};
+use crate::store::{Absence, BeginPoll, Error, Latest, SegmentEnd, SegmentId, SegmentNow};
 
 /// Whose list is walked through, and for which segments.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +48,9 @@ pub struct Covered {
 
 /// A tracked segment, what the page says of it, and what the file knows of it.
 struct Item {
-    key: SegmentKey,
-    id: SegmentId,
-    found: Found,
-    known: Arc<Cached>,
-    /// A single request has made a version of it since the page was asked for.
+    document: Document,
+    known: SegmentNow,
+    /// Another answer has made a version of it since the page was asked for.
     is_overtaken: bool,
 }
 
@@ -88,12 +86,12 @@ impl Poller {
         let mut items = self.items(source, walk, listed, &flight).await?;
         let gone = if step == Step::Complete { self.still_gone(walk, sweep).await? } else { Vec::new() };
         let since = sweep.began().map_or(now.wall, |began| began.wall.min(now.wall));
-        let absence = Absence { segments: gone.iter().map(|known| known.now.id).collect(), since };
+        let absence = Absence { segments: gone.iter().map(|known| known.id).collect(), since };
         let mut tries = 1;
         loop {
-            let told: Vec<Told<'_>> = items.iter().map(|item| (item, item.end(source.asked()))).collect();
+            let told: Vec<Told<'_>> = items.iter().map(|item| (item, item.end(source.provider))).collect();
             let (before, ends): (Vec<&Latest>, Vec<SegmentEnd>) =
-                told.iter().filter_map(|(item, end)| Some((&item.known.now.latest, end.clone()?))).unzip();
+                told.iter().filter_map(|(item, end)| Some((&item.known.latest, end.clone()?))).unzip();
             let outcome =
                 if ends.iter().any(|end| end.version.is_some()) { Outcome::Updated } else { Outcome::Unchanged };
             let ended = Ended { poll, now, outcome, error: None, usage };
@@ -101,16 +99,18 @@ impl Poller {
                 Ok(polled) => {
                     let mut covered = self.remember(&told, &polled, now).await;
                     for known in gone {
-                        let (outcome, etag) = (Outcome::NotFound, known.now.latest.etag.clone());
-                        let end = SegmentEnd { id: known.now.id, outcome, etag, version: None };
-                        self.cache.put(after(&known.now, &end, None, now)).await;
-                        covered.push(Covered { key: known.now.key.clone(), outcome });
+                        let (outcome, etag) = (Outcome::NotFound, known.latest.etag.clone());
+                        let end = SegmentEnd { id: known.id, outcome, etag, version: None };
+                        self.cache.renew(&known.key, || after(&known, &end, None, now)).await;
+                        covered.push(Covered { key: known.key, outcome });
                     }
                     return Ok(Some(Swept { polled, covered, step: Some(step) }));
                 }
                 Err(Error::Conflict { .. }) if tries < TRIES => {
-                    for item in &mut items {
-                        item.known = self.look_again(item.id).await?;
+                    let ids = items.iter().map(|item| item.known.id).collect();
+                    for (item, known) in items.iter_mut().zip(self.cache.read_all(ids).await?) {
+                        item.is_overtaken |= known.latest.seq != item.known.latest.seq;
+                        item.known = known;
                     }
                 }
                 Err(error) => return Err(error),
@@ -137,29 +137,31 @@ impl Poller {
                 }
             }
         }
-        let mut items = Vec::with_capacity(listed.segments.len());
         let mut seen = HashSet::new();
-        for found in listed.segments {
-            let Some(id) = roster.get(name, &found.id).filter(|id| seen.insert(*id)) else { continue };
-            let key = SegmentKey::new(name.clone(), found.id.as_str());
-            let known = self.known(&key, id).await?;
-            items.push(Item { key, id, found, known, is_overtaken: flight.is_overtaken(id) });
-        }
-        Ok(items)
+        let tracked = listed.segments.into_iter().filter_map(|found| {
+            let id = roster.get(name, &found.id).filter(|id| seen.insert(*id))?;
+            Some((id, found))
+        });
+        let (ids, found): (Vec<SegmentId>, Vec<Found>) = tracked.unzip();
+        let known = self.cache.read_all(ids).await?;
+        let item = |(found, known): (Found, SegmentNow)| Item {
+            document: document(found, source.asked()),
+            is_overtaken: flight.is_overtaken(known.id),
+            known,
+        };
+        Ok(found.into_iter().zip(known).map(item).collect())
     }
 
     /// Segments that were not there before, and that the whole list lacks: they still are not. One that was never seen at
     /// all is asked for by itself first, for a list may not have everything.
-    async fn still_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<Arc<Cached>>, Error> {
-        let mut gone = Vec::new();
-        for (key, id) in walk.roster.of(walk.name, |id| !sweep.seen().contains(id)) {
-            let known = self.known(&key, id).await?;
-            match known.now.latest.state {
-                SegmentState::Deleted => gone.push(known),
-                SegmentState::Pending if known.now.latest.not_found => gone.push(known),
-                SegmentState::Pending | SegmentState::Present => (),
-            }
-        }
+    async fn still_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<SegmentNow>, Error> {
+        let lacked = walk.roster.of(walk.name, |id| !sweep.seen().contains(id));
+        let mut gone = self.cache.read_all(lacked.into_iter().map(|(_, id)| id).collect()).await?;
+        gone.retain(|known| match known.latest.state {
+            SegmentState::Deleted => true,
+            SegmentState::Pending => known.latest.not_found,
+            SegmentState::Present => false,
+        });
         Ok(gone)
     }
 
@@ -169,13 +171,14 @@ impl Poller {
         // In the order of the ends that made them.
         let mut committed = polled.committed.iter();
         for (item, end) in told {
+            let key = item.known.key.clone();
             let Some(end) = end else {
-                covered.push(Covered { key: item.key.clone(), outcome: Outcome::Unchanged });
+                covered.push(Covered { key, outcome: Outcome::Unchanged });
                 continue;
             };
-            let made = end.version.as_ref().and_then(|_| committed.next());
-            self.cache.put(after(&item.known.now, end, made.map(|made| &**made), now)).await;
-            covered.push(Covered { key: item.key.clone(), outcome: end.outcome });
+            let made = end.version.as_ref().and_then(|_| committed.next()).map(|made| &**made);
+            self.cache.renew(&key, || after(&item.known, end, made, now)).await;
+            covered.push(Covered { key, outcome: end.outcome });
         }
         covered
     }
@@ -186,14 +189,15 @@ type Told<'a> = (&'a Item, Option<SegmentEnd>);
 
 impl Item {
     /// What the page means for it.
-    fn end(&self, asked: Asked<'_>) -> Option<SegmentEnd> {
-        let (outcome, version) = compare(self.found.clone(), asked, &self.known.now.latest);
+    fn end(&self, provider: &dyn Provider) -> Option<SegmentEnd> {
+        let SegmentNow { id, latest, .. } = &self.known;
+        let (outcome, version) = weigh(&self.document, provider, latest);
         if self.is_overtaken && version.is_some() {
             // The next poll tells which of the two is newer.
             return None;
         }
         // A list has no validator for one of its segments, and one of an older document would be wrong.
-        let etag = self.known.now.latest.etag.clone().filter(|_| version.is_none());
-        Some(SegmentEnd { id: self.id, outcome, etag, version })
+        let etag = latest.etag.clone().filter(|_| version.is_none());
+        Some(SegmentEnd { id: *id, outcome, etag, version })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::{Columns, Hash, Moment, SegmentId, StoredDocument};
+use super::{Columns, Moment, SegmentId, StoredDocument};
 use crate::model::{SegmentKey, SegmentState, UnixMs};
 
 /// What a segment is, as far as it was ever seen.
@@ -22,13 +22,6 @@ pub struct Latest {
     pub etag: Option<String>,
     /// Whether the last poll of it said 404.
     pub not_found: bool,
-}
-
-impl Latest {
-    /// Whether the segment is there, with the document of this hash.
-    pub fn is(&self, hash: &Hash) -> bool {
-        self.state == SegmentState::Present && self.document.as_ref().is_some_and(|last| last.hash == *hash)
-    }
 }
 
 /// A segment as it is now, and what is told with it.

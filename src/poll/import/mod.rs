@@ -363,8 +363,6 @@ impl Place {
         let Some(track) = self.segments.get_mut(&*line.id) else { return Ok(Taken::Same) };
         let there = document.as_ref().filter(|document| !self.provider.about(document.value()).deleted);
         if is_known(file, track, line, document.as_ref(), there)? {
-            track.last =
-                line.version.as_ref().map(|told| Last { told: told.seq, seq: told.seq, valid_to: told.valid_to });
             return Ok(Taken::Known);
         }
         let last = track.standing.and_then(|standing| standing.observed_at);
@@ -411,17 +409,30 @@ impl Place {
 /// Whether the database says already what a line says; `there` is its document unless it is marked as deleted.
 fn is_known(
     file: &store::Import<'_>,
-    track: &Track,
+    track: &mut Track,
     line: &Line<'_>,
     document: Option<&Document>,
     there: Option<&Document>,
 ) -> Result<bool, Trouble> {
-    let Some(standing) = &track.standing else { return Ok(false) };
+    let Some(Standing { id, seq: latest, observed_at, .. }) = track.standing else { return Ok(false) };
     let Some(told) = &line.version else {
-        let is_past = standing.observed_at.is_some_and(|last| line.observed_at <= last);
-        return Ok(is_past && file.knows(standing.id, line.observed_at, there.map(Document::hash))?);
+        let is_past = observed_at.is_some_and(|last| line.observed_at <= last);
+        let is_known = is_past && file.knows(id, line.observed_at, there.map(Document::hash))?;
+        track.last = track.last.filter(|_| !is_known);
+        return Ok(is_known);
     };
-    Ok(file.is_version(standing.id, told.seq, line.observed_at, document.map(Document::hash))? == Some(true))
+    let hash = document.map(Document::hash);
+    // A file that does not begin with the first version has other numbers than this database.
+    let number = track.last.map_or(told.seq, |last| last.seq.saturating_add(told.seq.saturating_sub(last.told)));
+    let is_first = track.last.is_none() && told.seq != latest.saturating_add(1);
+    let is_past = observed_at.is_some_and(|last| line.observed_at < last || (line.observed_at == last && is_first));
+    let seq = match file.is_version(id, number, line.observed_at, hash)? {
+        Some(true) => Some(number),
+        _ if is_past => file.version_at(id, line.observed_at, hash)?,
+        _ => return Ok(false),
+    };
+    track.last = seq.map(|seq| Last { told: told.seq, seq, valid_to: told.valid_to }).or(track.last);
+    Ok(seq.is_some())
 }
 
 /// What is no longer kept between the latest version here and that of a line, where the line follows such a gap and not

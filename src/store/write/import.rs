@@ -193,6 +193,19 @@ impl Import<'_> {
         })
     }
 
+    /// The number of the version that was observed at that very time, with the document with this hash or with none.
+    pub fn version_at(&self, segment: SegmentId, at: UnixMs, hash: Option<&Hash>) -> Result<Option<i64>, Error> {
+        self.run(|connection| {
+            let seq = connection
+                .prepare_cached(
+                    "SELECT seq FROM versions WHERE segment_id = ?1 AND observed_at = ?2 AND hash IS ?3 LIMIT 1",
+                )?
+                .query_row(params![segment, at.0, hash], |row| row.get(0))
+                .optional()?;
+            Ok(seq)
+        })
+    }
+
     /// Writes a version on top of the latest one, or of what is no longer kept since.
     pub fn add(
         &self,

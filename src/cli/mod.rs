@@ -316,14 +316,9 @@ impl Context {
     }
 }
 
-/// Threads for what blocks: the one writer, a few readers, names that are looked up. More would only wait for each other, and
-/// each keeps memory of its own.
-const BLOCKING_THREADS: usize = 8;
-
 /// A runtime for the verbs that poll.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build().context("start the runtime")
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
 }
 
 /// Reads the keys of a configuration; one that is missing is the caller's to provide.

@@ -100,7 +100,9 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     let served = Served::of(&prepared, cache);
     let mut engine = Engine::start(prepared, &poller, &store, &clock, Start::First).await?;
     live.running(engine.watch(&clock, running_since));
-    let wiring = http::Wiring { readers: readers.clone(), events, live: live.clone(), metrics, clock: clock.clone() };
+    // Readers of its own: those who ask for long answers must not hold the polls up.
+    let own = Readers::new(store.path());
+    let wiring = http::Wiring { readers: own, events, live: live.clone(), metrics, clock: clock.clone() };
     let api = Api::new(wiring, engine.api(served));
     let mut front = Front::new(door, &api);
     info!("keeping {} segments fresh", engine.segments());

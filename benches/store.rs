@@ -260,9 +260,9 @@ fn read(path: &Path, size: &Size, now: i64, report: &mut Report) {
                 let (source, segment): (String, String) = (row.get(0)?, row.get(1)?);
                 let (version, field): (i64, Option<String>) = (row.get(2)?, row.get(3)?);
                 db.query_row(
-                    "SELECT v.id, c.ordinal FROM versions AS v JOIN segments AS s ON s.id = v.segment_id
+                    "SELECT v.id, (SELECT c.ordinal FROM changes AS c WHERE c.version_id = v.id AND c.field = ?4)
+                     FROM versions AS v JOIN segments AS s ON s.id = v.segment_id
                      JOIN sources AS r ON r.id = s.source_id
-                     LEFT JOIN changes AS c ON c.version_id = v.id AND c.field = ?4
                      WHERE r.name = ?1 AND s.key = ?2 AND v.seq = ?3",
                     params![source, segment, version, field],
                     |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0))),

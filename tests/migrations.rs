@@ -29,11 +29,14 @@ fn counts(connection: &Connection) -> BTreeMap<String, i64> {
     tables
         .map(|table| {
             let table = table.expect("a name");
-            let sql = format!("SELECT count(*) FROM {table}");
-            let rows = connection.query_row(&sql, [], |row| row.get(0)).expect("counted");
+            let rows = count(connection, &table);
             (table, rows)
         })
         .collect()
+}
+
+fn count(connection: &Connection, table: &str) -> i64 {
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("counted")
 }
 
 #[test]
@@ -45,9 +48,9 @@ fn rows_of_every_step_live_on() {
         let before = counts(&connection);
         assert!(before.values().all(|rows| *rows > 0), "the samples of step {step} fill every table: {before:?}");
         upgrade(&mut connection).expect("upgraded");
-        let after = counts(&connection);
-        for (table, rows) in &before {
-            assert_eq!(after.get(table), Some(rows), "{table} after step {step}");
+        for (table, rows) in before {
+            // A table of then may be a view of now.
+            assert_eq!(count(&connection, &table), rows, "{table} after step {step}");
         }
         let broken: i64 = connection
             .query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))

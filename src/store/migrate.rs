@@ -21,6 +21,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "0003_views.sql", sql: include_str!("../../migrations/0003_views.sql") },
     Step { name: "0004_schema.sql", sql: include_str!("../../migrations/0004_schema.sql") },
     Step { name: "0005_keep.sql", sql: include_str!("../../migrations/0005_keep.sql") },
+    Step { name: "0006_names.sql", sql: include_str!("../../migrations/0006_names.sql") },
 ];
 
 /// The `user_version` of an up-to-date file.

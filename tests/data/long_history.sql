@@ -18,12 +18,20 @@ SELECT
     zeroblob(32), zeroblob(32), '{"n":' || n || '}', 1
 FROM n;
 
-INSERT INTO changes (version_id, ordinal, segment_id, observed_at, op, path, field, old, new)
-SELECT v.id, o.o, v.segment_id, v.observed_at, CASE (v.id + o.o) % 5 WHEN 0 THEN 'add' ELSE 'replace' END, '$.x',
+INSERT INTO paths (id, path) VALUES (1, '$.x');
+
+-- r0 to r49 of 100 on, and the others.
+WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 49)
+INSERT INTO fields (id, field) SELECT 100 + n, 'rules[r' || n || '].passPercentage' FROM n;
+INSERT INTO fields (id, field) VALUES
+    (1, 'rules[rare].passPercentage'), (2, 'name'), (3, 'rules[staff]'), (4, 'data.ICP fit'), (5, 'description'), (6, 'version');
+
+INSERT INTO change_rows (version_id, ordinal, segment_id, observed_at, op, path_id, field_id, old, new)
+SELECT v.id, o.o, v.segment_id, v.observed_at, CASE (v.id + o.o) % 5 WHEN 0 THEN 'add' END, 1,
     CASE
-        WHEN o.o = 0 THEN CASE WHEN v.id % 997 = 3 THEN 'rules[rare].passPercentage' ELSE 'rules[r' || v.id % 50 || '].passPercentage' END
-        WHEN o.o = 1 THEN CASE v.id % 3 WHEN 0 THEN 'name' WHEN 1 THEN 'rules[staff]' ELSE 'data.ICP fit' END
-        ELSE CASE WHEN v.id < 50 THEN 'description' ELSE 'version' END
+        WHEN o.o = 0 THEN CASE WHEN v.id % 997 = 3 THEN 1 ELSE 100 + v.id % 50 END
+        WHEN o.o = 1 THEN CASE v.id % 3 WHEN 0 THEN 2 WHEN 1 THEN 3 ELSE 4 END
+        ELSE CASE WHEN v.id < 50 THEN 5 ELSE 6 END
     END,
     NULL, '1'
 FROM versions AS v, (SELECT 0 AS o UNION ALL SELECT 1 UNION ALL SELECT 2) AS o

@@ -162,15 +162,15 @@ const TAMPERINGS: [&str; 14] = [
      FROM versions ORDER BY id DESC LIMIT 1",
     "INSERT OR IGNORE INTO checkpoints SELECT id, id, chain, chain, 1, zeroblob(32) FROM versions ORDER BY id DESC LIMIT 1",
     // A version right after a run, and one right before it.
-    "DELETE FROM changes WHERE version_id = (SELECT 1 + max(last_id) FROM checkpoints);
+    "DELETE FROM change_rows WHERE version_id = (SELECT 1 + max(last_id) FROM checkpoints);
      DELETE FROM versions WHERE id = (SELECT 1 + max(last_id) FROM checkpoints)",
-    "DELETE FROM changes WHERE version_id = (SELECT min(first_id) - 1 FROM checkpoints);
+    "DELETE FROM change_rows WHERE version_id = (SELECT min(first_id) - 1 FROM checkpoints);
      DELETE FROM versions WHERE id = (SELECT min(first_id) - 1 FROM checkpoints)",
     "UPDATE versions SET valid_to = valid_to + 1 WHERE id = (SELECT max(id) FROM versions WHERE end_seal IS NOT NULL)",
     "UPDATE versions SET end_seal = NULL WHERE id = (SELECT max(id) FROM versions WHERE end_seal IS NOT NULL)",
-    "UPDATE changes SET new = '77' WHERE version_id = (
+    "UPDATE change_rows SET new = '77' WHERE version_id = (
         SELECT min(n.id) FROM versions AS v JOIN versions AS n ON n.segment_id = v.segment_id AND n.seq > v.seq
-        JOIN changes AS c ON c.version_id = n.id WHERE v.end_seal IS NOT NULL)",
+        JOIN change_rows AS c ON c.version_id = n.id WHERE v.end_seal IS NOT NULL)",
     // A version put into a gap.
     "INSERT INTO versions (id, segment_id, seq, op, observed_at, valid_to, hash, chain, document, poll_id)
      SELECT c.first_id, v.segment_id, v.seq + 1, 'update', v.valid_to, v.valid_to, v.hash, c.after, v.document, 1
@@ -205,6 +205,8 @@ proptest! {
             let after = answers(&path, until);
             only_gone(&before, &after);
             view_agrees(&path, until);
+            let unused = "SELECT field FROM fields WHERE id NOT IN (SELECT field_id FROM change_rows)";
+            prop_assert_eq!(rows(&path, unused), [""; 0], "no name is left that nothing bears");
             prop_assert_eq!(compact(&store, limit, batch), 0, "once is enough");
         }
         drop(store);

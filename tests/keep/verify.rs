@@ -30,21 +30,30 @@ async fn each_kind_of_tampering_is_found() {
         ["chain statsig/seg_1 v2", "hash statsig/seg_1 v2", "fold statsig/seg_1 v2", "fold statsig/seg_1 v3"]
     );
     assert_eq!(
-        find("field", "UPDATE changes SET field = 'x' WHERE version_id = 4 AND ordinal = 0"),
+        find(
+            "field",
+            "INSERT INTO fields (id, field) VALUES (99, 'x');
+             UPDATE change_rows SET field_id = 99 WHERE version_id = 4 AND ordinal = 0"
+        ),
         ["chain octave/seg_1 v2"]
     );
     assert_eq!(
-        find("value", "UPDATE changes SET new = '\"Ten\"' WHERE new = '\"Two\"' AND version_id = 3"),
+        find("name", "UPDATE fields SET field = 'x' WHERE field = 'name'"),
+        ["chain statsig/seg_1 v2", "chain octave/seg_1 v2"],
+        "of every change that bears it"
+    );
+    assert_eq!(
+        find("value", "UPDATE change_rows SET new = '\"Ten\"' WHERE new = '\"Two\"' AND version_id = 3"),
         ["chain statsig/seg_1 v2", "fold statsig/seg_1 v2"]
     );
     assert_eq!(
-        find("lost change", "DELETE FROM changes WHERE version_id = 3 AND ordinal = 0"),
+        find("lost change", "DELETE FROM change_rows WHERE version_id = 3 AND ordinal = 0"),
         ["chain statsig/seg_1 v2", "chain statsig/seg_1 v2", "fold statsig/seg_1 v2"]
     );
     assert_eq!(
         find(
             "middle",
-            "DELETE FROM changes WHERE version_id = 3; DELETE FROM versions WHERE id = 3;
+            "DELETE FROM change_rows WHERE version_id = 3; DELETE FROM versions WHERE id = 3;
              UPDATE versions SET valid_to = (SELECT observed_at FROM versions WHERE id = 5) WHERE id = 1"
         ),
         ["chain", "chain octave/seg_1 v2", "order statsig/seg_1 v1"],
@@ -53,7 +62,7 @@ async fn each_kind_of_tampering_is_found() {
     assert_eq!(
         find(
             "last",
-            "DELETE FROM changes WHERE version_id = 10; DELETE FROM versions WHERE id = 10;
+            "DELETE FROM change_rows WHERE version_id = 10; DELETE FROM versions WHERE id = 10;
              UPDATE versions SET valid_to = NULL WHERE id = 8;
              UPDATE segments SET version = 4, state = 'deleted', last_changed_at =
                 (SELECT observed_at FROM versions WHERE id = 8) WHERE id = 2"
@@ -66,9 +75,9 @@ async fn each_kind_of_tampering_is_found() {
             "swapped",
             "UPDATE versions SET id = -3 WHERE id = 3; UPDATE versions SET id = 3 WHERE id = 5;
              UPDATE versions SET id = 5 WHERE id = -3;
-             UPDATE changes SET version_id = -3 WHERE version_id = 3;
-             UPDATE changes SET version_id = 3 WHERE version_id = 5;
-             UPDATE changes SET version_id = 5 WHERE version_id = -3"
+             UPDATE change_rows SET version_id = -3 WHERE version_id = 3;
+             UPDATE change_rows SET version_id = 3 WHERE version_id = 5;
+             UPDATE change_rows SET version_id = 5 WHERE version_id = -3"
         ),
         ["chain statsig/seg_1 v3", "chain octave/seg_1 v2", "chain statsig/seg_1 v2", "chain octave/seg_1 v3"]
     );
@@ -110,7 +119,9 @@ pub(crate) fn flip_every_cell(path: &Path) -> usize {
             "id, segment_id, seq, op, cause, observed_at, valid_to, changed_after, modified_at, modified_by, \
                       revision, missed_revisions, hash, chain, document, poll_id, end_seal",
         ),
-        ("changes", "version_id, ordinal, segment_id, observed_at, op, path, field, old, new"),
+        ("change_rows", "version_id, ordinal, segment_id, observed_at, op, path_id, field_id, old, new"),
+        ("fields", "id, field"),
+        ("paths", "id, path"),
         ("segments", "source_id, key, state, first_seen_at, last_changed_at, version"),
         ("checkpoints", "first_id, last_id, before, after, removed_at, seal"),
     ] {
@@ -145,11 +156,13 @@ pub(crate) fn flip_every_cell(path: &Path) -> usize {
 /// The columns that tell a row from the others with their values, and the term that finds it.
 fn keys(raw: &Connection, table: &str) -> Vec<(Vec<(String, i64)>, String)> {
     let names: &[&str] = match table {
-        "changes" => &["version_id", "ordinal"],
+        "change_rows" => &["version_id", "ordinal"],
         "checkpoints" => &["first_id"],
         _ => &["id"],
     };
-    let mut statement = raw.prepare(&format!("SELECT {} FROM {table}", names.join(", "))).expect("prepared");
+    // Paths stay where the changes are gone.
+    let used = if table == "paths" { "WHERE id IN (SELECT path_id FROM change_rows)" } else { "" };
+    let mut statement = raw.prepare(&format!("SELECT {} FROM {table} {used}", names.join(", "))).expect("prepared");
     let rows = statement.query_map([], |row| {
         let key: rusqlite::Result<Vec<(String, i64)>> =
             names.iter().map(|name| Ok(((*name).to_owned(), row.get(*name)?))).collect();
@@ -183,6 +196,7 @@ fn another(column: &str, value: &Value) -> Value {
         }
         (_, Value::Null | Value::Real(_)) => match column {
             "modified_by" | "document" | "old" | "new" => Value::Text("1".to_owned()),
+            "op" => Value::Text("add".to_owned()),
             "hash" | "chain" | "end_seal" => Value::Blob(vec![1; 32]),
             _ => Value::Integer(1),
         },
@@ -198,7 +212,7 @@ async fn a_damaged_page_is_a_finding_and_no_failure() {
         let root = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
         raw.query_row(root, [name], |row| row.get(0)).expect("a page")
     };
-    let (index, table) = (page("versions_as_of"), page("changes"));
+    let (index, table) = (page("versions_as_of"), page("change_rows"));
     drop(raw);
     let damaged = |page: i64| {
         let copy = bench.folder.path().join(format!("page{page}.db"));

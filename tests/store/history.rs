@@ -102,7 +102,8 @@ async fn the_chain_can_be_computed_again_and_tells_where_a_row_was_touched() {
     world.raw().execute("UPDATE versions SET modified_by = 'Eve' WHERE id = 3", []).expect("set");
     assert_eq!(first_broken_link(&world), Some(3));
     world.raw().execute("UPDATE versions SET modified_by = 'Ann' WHERE id = 3", []).expect("set");
-    world.raw().execute("UPDATE changes SET field = 'x' WHERE version_id = 4 AND ordinal = 1", []).expect("set");
+    let rename = "UPDATE fields SET field = 'x' WHERE id = (SELECT field_id FROM change_rows WHERE version_id = 4 AND ordinal = 1)";
+    world.raw().execute(rename, []).expect("set");
     assert_eq!(first_broken_link(&world), Some(4), "changes are a part of their version");
     world.raw().execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM versions WHERE id = 2").expect("removed");
     assert_eq!(first_broken_link(&world), Some(3));

@@ -38,9 +38,11 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     table polls: id, source_id, segment_id, kind, started_at, finished_at, outcome, http_status, bytes, usage, error, boot_ms
     table clock: boot_id, monotonic_ms, wall_ms, first_poll, one
     table schema_events: id, source_id, observed_at, path, kind, segments, last_seen_at
-    table changes: version_id, ordinal, segment_id, observed_at, op, path, field, old, new
     table schema_versions: version_id
     table checkpoints: first_id, last_id, before, after, removed_at, seal
+    table change_rows: version_id, ordinal, segment_id, observed_at, op, path_id, field_id, old, new
+    table fields: id, field
+    table paths: id, path
     view segment_now: source, segment, provider, name, state, version, valid_from, checked_at, modified_at, modified_by, document
     view segment_history: source, segment, version, op, valid_from, valid_to, changed_after, modified_at, modified_by, revision, missed_revisions, document
     view freshness: source, segment, state, checked_at, age_seconds, failures, last_error
@@ -51,8 +53,9 @@ fn a_fresh_file_has_the_columns_of_the_contract() {
     view octave_segments: source, segment, name, internal_name, description, active, unrecognized, rejected, created_at, updated_at, deleted_at, archived_at, user_id, user_name, workspace_id, data
     view octave_questions: source, segment, position, question, rationale, fit_type, weight, archived_at
     view segment_fields: source, segment, field, path, type, value
-    view change_log: observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by, summary
     view segment_gaps: source, segment, first_version, last_version, versions, gone_from, gone_to
+    view changes: version_id, ordinal, segment_id, observed_at, op, path, field, old, new
+    view change_log: observed_at, changed_after, source, segment, version, version_op, op, field, path, old, new, modified_by, summary
     ");
     assert_eq!(world.number("PRAGMA application_id"), 0x5345_4753);
     assert_eq!(world.number("PRAGMA user_version"), latest_version());

@@ -94,11 +94,13 @@ fn a_restore_with_changes_is_one_row_and_a_summary_one_short_line() {
             "INSERT INTO versions (id, segment_id, seq, op, observed_at, hash, chain, document, poll_id) VALUES
                 (7, 2, 3, 'restore', 1769851990000, zeroblob(32), zeroblob(32), '{}', 6),
                 (8, 4, 2, 'update', 1769851990000, zeroblob(32), zeroblob(32), '{}', 6);
-             INSERT INTO changes (version_id, ordinal, segment_id, observed_at, op, path, field, old, new) VALUES
-                (7, 0, 2, 1769851990000, 'remove', '$.name', 'name', '\"Gone\"', NULL),
-                (7, 1, 2, 1769851990000, 'add', '$.x', 'x', NULL, '1'),
-                (8, 0, 4, 1769851990000, 'replace', '$.x', 'two' || char(10) || 'lines', printf('%0100d', 7), 'null'),
-                (8, 1, 4, 1769851990000, 'move', '$.rules[0]', 'rules[b]', '1', '0');",
+             INSERT INTO paths (id, path) VALUES (11, '$.name'), (12, '$.x'), (13, '$.rules[0]');
+             INSERT INTO fields (id, field) VALUES (11, 'name'), (12, 'x'), (13, 'rules[b]'), (14, 'two' || char(10) || 'lines');
+             INSERT INTO change_rows (version_id, ordinal, segment_id, observed_at, op, path_id, field_id, old, new) VALUES
+                (7, 0, 2, 1769851990000, 'remove', 11, 11, '\"Gone\"', NULL),
+                (7, 1, 2, 1769851990000, 'add', 12, 12, NULL, '1'),
+                (8, 0, 4, 1769851990000, NULL, 12, 14, printf('%0100d', 7), 'null'),
+                (8, 1, 4, 1769851990000, 'move', 13, 13, '1', '0');",
         )
         .expect("rows");
     let sql = "SELECT summary FROM change_log WHERE observed_at >= '2026-01-31T09:33' ORDER BY version, field DESC";

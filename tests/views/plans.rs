@@ -13,7 +13,7 @@ const PLANS: &[(&str, &[&str], &[&str])] = &[
     (
         "SELECT document FROM segment_history WHERE source = 'first' AND segment = 'beta'
          AND valid_from <= '2026-02-01' AND (valid_to IS NULL OR valid_to > '2026-02-01')",
-        &["versions_by_shown_segment (segment_id=? AND observed_at_text<?)"],
+        &["versions_as_of (segment_id=?)"],
         &[],
     ),
     (
@@ -39,18 +39,18 @@ const PLANS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "SELECT * FROM change_log WHERE field = 'a' ORDER BY observed_at DESC LIMIT 50",
-        &["changes_by_shown_field (field=?)"],
+        &["changes_by_shown_field (field_id=?)"],
         &["TEMP B-TREE"],
     ),
     (
         "SELECT * FROM change_log WHERE field = 'a' AND observed_at >= '2026-02-01' ORDER BY observed_at DESC",
-        &["changes_by_shown_field (field=? AND observed_at_text>?)"],
+        &["changes_by_shown_field (field_id=? AND observed_at_text>?)"],
         &["TEMP B-TREE"],
     ),
     (
         "SELECT * FROM change_log WHERE source = 'first' AND segment = 'beta' ORDER BY observed_at DESC LIMIT 50",
-        &["changes_by_shown_segment (segment_id=?)", "versions_by_shown_segment (segment_id=?)"],
-        &[],
+        &["changes_by_shown_segment (segment_id=?)", "versions_logged_by_segment (segment_id=?)"],
+        &["TEMP B-TREE"],
     ),
     (
         "SELECT * FROM statsig_rules WHERE source = 'first' AND segment = 'beta'",

@@ -131,25 +131,20 @@ fn sql(filter: &LogFilter, way: Way, limit: Option<u32>) -> (String, Vec<Value>)
     if filter.no_schema {
         terms.add("v.cause IS NULL AND NOT EXISTS (SELECT 1 FROM schema_versions AS x WHERE x.version_id = v.id)");
     }
-    let mut change = filter.change_op.map(|op| format!(" AND c.op = '{op}'")).unwrap_or_default();
-    if filter.change_op.is_some_and(|op| op != ChangeOp::Replace) {
-        change += " AND c.op <> 'replace'"; // as the index of the others says it
-    }
+    let mut change = match filter.change_op {
+        None => String::new(),
+        Some(ChangeOp::Replace) => " AND c.op IS NULL".to_owned(),
+        Some(op) => format!(" AND c.op = '{op}'"),
+    };
     if let Some(field) = &filter.field {
-        let glob = terms.value(field.glob());
-        let fits = format!("(field GLOB {glob} OR field GLOB {glob} || '[.[]*')");
-        change += &match way {
-            Way::Walk => format!(" AND {fits}"),
-            Way::Index => {
-                let lead = terms.value(field.lead().to_owned());
-                format!(" AND c.field IN (SELECT field FROM ({}) WHERE {fits})", fields(&lead))
-            }
-        };
+        let (lead, glob) = (terms.value(field.lead().to_owned()), terms.value(field.glob()));
+        let plus = plus(true);
+        change += &format!(" AND {plus}c.field_id IN ({})", fields(&lead, &glob));
     }
     if !change.is_empty() {
         terms.add(match way {
-            Way::Walk => format!("EXISTS (SELECT 1 FROM changes AS c WHERE c.version_id = v.id{change})"),
-            Way::Index => format!("v.id IN (SELECT c.version_id FROM changes AS c WHERE true{change})"),
+            Way::Walk => format!("EXISTS (SELECT 1 FROM change_rows AS c WHERE c.version_id = v.id{change})"),
+            Way::Index => format!("v.id IN (SELECT c.version_id FROM change_rows AS c WHERE true{change})"),
         });
     }
     // The few that are new, or that an index found, are better not looked for in the order of time.
@@ -159,22 +154,18 @@ fn sql(filter: &LogFilter, way: Way, limit: Option<u32>) -> (String, Vec<Value>)
     (format!("SELECT v.id FROM versions AS v {filter} ORDER BY {time} DESC, v.id DESC {limit}"), terms.values)
 }
 
-/// Each field once, of those that begin with the value that `lead` names: from one to the next in the index, whatever number
-/// of changes each has.
-fn fields(lead: &str) -> String {
-    // The last code point there is.
-    let end = format!("{lead} || char(1114111)");
+/// The fields that fit the pattern which `glob` names, or are inside of one that does; `lead` names the text that it begins
+/// with.
+fn fields(lead: &str, glob: &str) -> String {
+    // The last code point there is ends what begins so.
     format!(
-        "WITH RECURSIVE known (field) AS (
-            SELECT min(c.field) FROM changes AS c WHERE c.field >= {lead} AND c.field < {end}
-            UNION ALL
-            SELECT (SELECT min(c.field) FROM changes AS c WHERE c.field > known.field AND c.field < {end})
-            FROM known WHERE known.field IS NOT NULL)
-         SELECT field FROM known WHERE field IS NOT NULL"
+        "SELECT f.id FROM fields AS f
+         WHERE f.field >= {lead} AND f.field < {lead} || char(1114111)
+            AND (f.field GLOB {glob} OR f.field GLOB {glob} || '[.[]*')"
     )
 }
 
-/// Each editor once, found in the same way.
+/// Each editor once: from one to the next in the index, whatever number of versions each has.
 pub(super) const EDITORS: &str = "
     WITH RECURSIVE known (name) AS (
         SELECT min(v.modified_by) FROM versions AS v WHERE v.modified_by IS NOT NULL
@@ -235,8 +226,8 @@ mod tests {
     fn what_is_rare_is_found_by_an_index() {
         let text = plan(sql(&field(), Way::Index, Some(50)));
         assert!(!text.contains("SCAN v") && !text.contains("SCAN c"), "{text}");
-        assert!(text.contains("changes_by_shown_field (field>? AND field<?)"), "{text}");
-        assert!(text.contains("COVERING INDEX changes_by_shown_field (field=?)"), "{text}");
+        assert!(text.contains("COVERING INDEX sqlite_autoindex_fields_1 (field>? AND field<?)"), "{text}");
+        assert!(text.contains("COVERING INDEX changes_by_shown_field (field_id=?)"), "{text}");
         let moves = LogFilter { change_op: Some(ChangeOp::Move), ..LogFilter::default() };
         let text = plan(sql(&moves, Way::Index, Some(50)));
         assert!(text.contains("COVERING INDEX changes_by_op (op=?)"), "{text}");

@@ -158,9 +158,23 @@ fn remove(connection: &Connection, id: i64, now: UnixMs) -> rusqlite::Result<boo
             joined.removed_at,
             joined.seal
         ])?;
-    connection.prepare_cached("DELETE FROM changes WHERE version_id = ?1")?.execute([id])?;
+    remove_changes(connection, id)?;
     connection.prepare_cached("DELETE FROM versions WHERE id = ?1")?.execute([id])?;
     Ok(true)
+}
+
+/// Removes a version's changes, and the names of fields that no other change bears. Paths stay: they are few, and nothing
+/// finds the changes of one.
+fn remove_changes(connection: &Connection, version: i64) -> rusqlite::Result<()> {
+    let fields = connection
+        .prepare_cached("SELECT DISTINCT field_id FROM change_rows WHERE version_id = ?1")?
+        .query_map([version], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    connection.prepare_cached("DELETE FROM change_rows WHERE version_id = ?1")?.execute([version])?;
+    let mut unused = connection.prepare_cached(
+        "DELETE FROM fields WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM change_rows WHERE field_id = ?1)",
+    )?;
+    fields.into_iter().try_for_each(|field| unused.execute([field]).map(drop))
 }
 
 /// Seals the end of the version before, where that is still there; `false` where the ends of the two are not what they

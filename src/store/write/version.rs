@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Fault;
 use crate::clock::Now;
-use crate::model::{Change, Op, Outcome, SegmentKey, SegmentState, UnixMs};
+use crate::model::{Change, ChangeOp, Op, Outcome, SegmentKey, SegmentState, UnixMs};
 use crate::store::{
     Columns, GENESIS, Hash, PollId, SegmentId, SourceId, VersionEntry, VersionFields, VersionId, chain_link, end_seal,
 };
@@ -318,7 +318,7 @@ fn insert(
 
 fn insert_changes(connection: &Connection, segment: SegmentId, entry: &VersionEntry) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO changes (version_id, ordinal, segment_id, observed_at, op, path, field, old, new)
+        "INSERT INTO change_rows (version_id, ordinal, segment_id, observed_at, op, path_id, field_id, old, new)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for (ordinal, change) in (0_i64..).zip(&entry.changes) {
@@ -327,12 +327,25 @@ fn insert_changes(connection: &Connection, segment: SegmentId, entry: &VersionEn
             ordinal,
             segment,
             entry.observed_at.0,
-            change.op.as_str(),
-            change.path,
-            change.field,
+            (change.op != ChangeOp::Replace).then(|| change.op.as_str()),
+            name(connection, PATH, &change.path)?,
+            name(connection, FIELD, &change.field)?,
             change.old,
             change.new
         ])?;
     }
     Ok(())
+}
+
+/// How a name that changes share is found, and how it is kept where it is new.
+type Names = [&'static str; 2];
+const PATH: Names = ["SELECT id FROM paths WHERE path = ?1", "INSERT INTO paths (path) VALUES (?1)"];
+const FIELD: Names = ["SELECT id FROM fields WHERE field = ?1", "INSERT INTO fields (field) VALUES (?1)"];
+
+/// The row of a name.
+fn name(connection: &Connection, [find, keep]: Names, name: &str) -> rusqlite::Result<i64> {
+    match connection.prepare_cached(find)?.query_row([name], |row| row.get(0)).optional()? {
+        Some(id) => Ok(id),
+        None => connection.prepare_cached(keep)?.insert([name]),
+    }
 }

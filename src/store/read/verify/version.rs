@@ -170,7 +170,7 @@ impl Audit<'_> {
             .connection
             .prepare_cached(
                 "SELECT count(*), max(ordinal), count(*) FILTER (WHERE observed_at <> ?2 OR segment_id <> ?3)
-                 FROM changes WHERE version_id = ?1",
+                 FROM change_rows WHERE version_id = ?1",
             )?
             .query_row([stored.id, stored.observed_at, stored.segment_id], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))

@@ -99,7 +99,7 @@ FROM change_rows AS c
 JOIN fields AS f ON f.id = c.field_id
 JOIN paths AS p ON p.id = c.path_id
 JOIN versions AS v ON v.id = c.version_id AND v.op = 'update'
-JOIN segments AS s ON s.id = c.segment_id
+JOIN segments AS s ON s.id = c.segment_id AND s.id = v.segment_id
 JOIN sources AS src ON src.id = s.source_id
 WHERE sqlite_version() IS NOT NULL
 UNION ALL

@@ -53,6 +53,17 @@ const PLANS: &[(&str, &[&str], &[&str])] = &[
         &["TEMP B-TREE"],
     ),
     (
+        // As `segsync export --format csv` asks for each version.
+        "SELECT * FROM change_log WHERE source = 'first' AND segment = 'beta' AND version = 2",
+        &["sqlite_autoindex_versions_1 (segment_id=? AND seq=?)", "PRIMARY KEY (version_id=?)"],
+        &["changes_by_shown_segment"],
+    ),
+    (
+        "SELECT * FROM change_log WHERE field GLOB 'a*'",
+        &["sqlite_autoindex_fields_1 (field>? AND field<?)", "changes_by_shown_field (field_id=?)"],
+        &[],
+    ),
+    (
         "SELECT * FROM statsig_rules WHERE source = 'first' AND segment = 'beta'",
         &[
             "sqlite_autoindex_segments_1 (source_id=? AND key=?)",

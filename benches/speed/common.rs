@@ -10,17 +10,12 @@ use std::time::Duration;
 use comfy_table::Table;
 use procfs::WithCurrentSystemInfo;
 use procfs::process::Process;
+use rusqlite::{Connection, OpenFlags};
 use rustix::time::{ClockId, clock_gettime};
-use segsync::clock::Clock;
-use segsync::config;
-use segsync::daemon::{self, Pass, Prepared};
-use segsync::model::{SegmentKey, SourceName};
-use segsync::provider;
 use segsync::simulator::{Provider, STATSIG_KEY, Settings, Simulator};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio_util::sync::CancellationToken;
 
 /// Requests in flight.
 pub const CONCURRENCY: usize = 32;
@@ -114,25 +109,14 @@ impl World {
         path
     }
 
-    /// One pass over all segments, as `segsync sync` makes it.
-    pub async fn pass(&self, fetch: &str) -> Pass {
-        let pass = self.pass_over(fetch, None).await;
-        assert_eq!(pass.endings.len(), self.segments, "every segment ended");
-        pass
-    }
-
-    /// The same over these segments only.
-    pub async fn pass_over(&self, fetch: &str, wanted: Option<&[SegmentKey]>) -> Pass {
-        let path = self.configure(fetch, "1h");
-        let config = config::load(&path, &provider::catalogue()).expect("a configuration");
-        let clock = Clock::system();
-        let prepared = Prepared::new(config, &clock).expect("prepared");
-        daemon::pass(prepared, wanted, &clock, &CancellationToken::new(), |_, _| ()).await.expect("a pass")
-    }
-
-    /// The name of a segment.
-    pub fn key(&self, number: usize) -> SegmentKey {
-        SegmentKey::new(SourceName::new("s"), id(number))
+    /// The highest id of the rows that fit, or 0.
+    pub fn highest(&self, table: &str, fitting: &str) -> usize {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let file = Connection::open_with_flags(self.folder.path().join("speed.db"), flags).expect("opened");
+        file.busy_timeout(Duration::from_secs(10)).expect("set");
+        let sql = format!("SELECT coalesce(max(id), 0) FROM {table} WHERE {fitting}");
+        let highest: i64 = file.query_row(&sql, [], |row| row.get(0)).expect("read");
+        usize::try_from(highest).expect("positive")
     }
 
     /// Ends the other process.

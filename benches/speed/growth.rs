@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::common::{Report, Took, World, own_cpu};
 use super::import::{import, observations};
 use super::life::{memory, restart};
-use super::poll::{one, ours};
+use super::poll::{at_work, changed, unchanged};
 
 const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/growth.svg");
 
@@ -37,12 +37,10 @@ const OBSERVATIONS: usize = 3;
 async fn costs(segments: usize) -> [f64; 7] {
     let each = |cpu: f64| cpu / segments as f64 * 1e6;
     let mut world = World::new(segments).await;
-    ours(&world, "list", segments).await;
-    let fixed = one(&world).await.cpu;
-    let unchanged = ours(&world, "each", 0).await.cpu - fixed;
-    world.edit().await;
-    let changed = ours(&world, "each", segments).await.cpu - fixed;
-    let swept = ours(&world, "list", 0).await.cpu - fixed;
+    at_work(&world, "list").await.end().await;
+    let swept = unchanged(&world, "list").await.cpu;
+    let unchanged = unchanged(&world, "each").await.cpu;
+    let changed = changed(&mut world).await.cpu;
     let [least, start] = [restart_alone().await, restart(&world, 5).await];
     let grown = memory(&world, 3 * segments.div_ceil(100)).await as f64 - alone().await;
     let past = as_of(&world.folder.path().join("speed.db"), segments);
@@ -62,7 +60,7 @@ async fn costs(segments: usize) -> [f64; 7] {
 /// A start with a single segment.
 async fn restart_alone() -> Took {
     let world = World::new(1).await;
-    ours(&world, "list", 1).await;
+    at_work(&world, "list").await.end().await;
     let took = restart(&world, 5).await;
     world.end().await;
     took

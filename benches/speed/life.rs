@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, params};
 use segsync::clock::Clock;
 use segsync::model::SourceName;
 use segsync::store::{DeclareSource, Store};
@@ -16,14 +16,14 @@ use tokio::time::sleep;
 use super::common::{Report, Took, World, id, median, of_process, seconds};
 
 /// A daemon that tells a service manager's socket how it is.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     socket: UnixDatagram,
     began: Instant,
 }
 
 impl Daemon {
-    fn start(folder: &TempDir, config: &Path) -> Self {
+    pub fn start(folder: &TempDir, config: &Path) -> Self {
         let path = folder.path().join("notify");
         drop(std::fs::remove_file(&path));
         let socket = UnixDatagram::bind(&path).expect("a socket");
@@ -35,7 +35,7 @@ impl Daemon {
     }
 
     /// Seconds from its start until it said that it is ready.
-    fn ready(&self) -> f64 {
+    pub fn ready(&self) -> f64 {
         let mut told = [0; 1024];
         loop {
             let length = self.socket.recv(&mut told).expect("a word");
@@ -49,7 +49,8 @@ impl Daemon {
         self.child.id().expect("it runs")
     }
 
-    fn stand(&self) -> (f64, u64) {
+    /// Seconds of CPU so far, and resident bytes.
+    pub fn stand(&self) -> (f64, u64) {
         of_process(self.pid())
     }
 
@@ -63,7 +64,7 @@ impl Daemon {
         threads.filter_map(stat).sum::<f64>() / 1e9
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         self.child.kill().await.expect("ended");
     }
 }
@@ -154,12 +155,9 @@ pub async fn restart(world: &World, rounds: usize) -> Took {
 pub async fn memory(world: &World, pages: usize) -> u64 {
     let daemon = Daemon::start(&world.folder, &world.configure("list", "1s"));
     daemon.ready();
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let file = Connection::open_with_flags(world.folder.path().join("speed.db"), flags).expect("opened");
-    let polls = "SELECT coalesce(max(id), 0) FROM polls WHERE outcome IS NOT NULL";
-    let polls = || file.query_row(polls, [], |row| row.get::<_, i64>(0)).expect("counted");
-    let enough = polls() + i64::try_from(pages).expect("few");
-    while polls() < enough {
+    let ended = || world.highest("polls", "outcome IS NOT NULL");
+    let enough = ended() + pages;
+    while ended() < enough {
         sleep(Duration::from_millis(500)).await;
     }
     let (_, resident) = daemon.stand();

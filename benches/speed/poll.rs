@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use segsync::simulator::STATSIG_KEY;
 use segsync::transport::choose_algorithms;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::common::{CONCURRENCY, Report, Took, World, id, own_cpu, seconds};
+use super::life::Daemon;
 
-pub async fn timed(work: impl Future<Output = ()>) -> Took {
+/// How often it is looked how far a daemon is.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// So many answers a round takes at least: CPU time is told in hundredths of a second.
+const ENOUGH: usize = 30_000;
+
+async fn timed(work: impl Future<Output = ()>) -> Took {
     let (began, cpu) = (Instant::now(), own_cpu());
     work.await;
     Took { wall: seconds(began.elapsed()), cpu: own_cpu() - cpu }
@@ -53,19 +61,51 @@ pub async fn bare(world: &World) -> Took {
     .await
 }
 
-/// One pass of segsync.
-pub async fn ours(world: &World, fetch: &str, versions: usize) -> Took {
-    timed(async {
-        let pass = world.pass(fetch).await;
-        let made = pass.endings.iter().filter(|ending| ending.outcome.made_version()).count();
-        assert_eq!(made, versions, "versions");
-    })
-    .await
+/// A daemon whose segments are always due; it has asked for each of them once.
+pub async fn at_work(world: &World, fetch: &str) -> Daemon {
+    let daemon = Daemon::start(&world.folder, &world.configure(fetch, "100ms"));
+    daemon.ready();
+    told(world, requests(world, fetch)).await;
+    daemon
 }
 
-/// A pass over one segment of them: what a pass takes besides its polls.
-pub async fn one(world: &World) -> Took {
-    timed(async { assert_eq!(world.pass_over("each", Some(&[world.key(0)])).await.endings.len(), 1) }).await
+/// Requests that tell about every segment once.
+fn requests(world: &World, fetch: &str) -> usize {
+    if fetch == "list" { world.segments.div_ceil(100) } else { world.segments }
+}
+
+/// Waits for the end of so many more requests.
+async fn told(world: &World, requests: usize) {
+    let ended = || world.highest("polls", "outcome IS NOT NULL");
+    let enough = ended() + requests;
+    while ended() < enough {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What a daemon takes to ask for every segment once, while none of them changes.
+pub async fn unchanged(world: &World, fetch: &str) -> Took {
+    let times = ENOUGH.div_ceil(world.segments);
+    let daemon = at_work(world, fetch).await;
+    let (began, before) = (Instant::now(), daemon.stand().0);
+    told(world, times * requests(world, fetch)).await;
+    let (wall, cpu) = (seconds(began.elapsed()), daemon.stand().0 - before);
+    daemon.end().await;
+    Took { wall: wall / times as f64, cpu: cpu / times as f64 }
+}
+
+/// What a daemon takes to see that one field of every segment has changed.
+pub async fn changed(world: &mut World) -> Took {
+    let daemon = at_work(world, "each").await;
+    let versions = world.highest("versions", "true");
+    let (began, before) = (Instant::now(), daemon.stand().0);
+    world.edit().await;
+    while world.highest("versions", "true") < versions + world.segments {
+        sleep(LOOK_EVERY).await;
+    }
+    let took = Took { wall: seconds(began.elapsed()), cpu: daemon.stand().0 - before };
+    daemon.end().await;
+    took
 }
 
 /// The floor of a sweep: asks for page after page, and parses each.
@@ -96,19 +136,14 @@ fn note_cpu(report: &Report, what: &str, segments: usize, rounds: &[(Took, Took)
         let cpu = super::common::median(rounds.iter().map(of).collect());
         format!("{:.1} µs", cpu / segments as f64 * 1e6)
     };
-    report.note(
-        &format!("{what}, CPU time of each in this process"),
-        each(|round| round.0.cpu),
-        each(|round| round.1.cpu),
-    );
+    report.note(&format!("{what}, CPU time of each"), each(|round| round.0.cpu), each(|round| round.1.cpu));
 }
 
-/// Both in turns; who goes first changes.
+/// Floor and ours in turns, `rounds` times; who goes first changes.
 macro_rules! in_turns {
-    ($rounds:expr, $before:block, $floor:expr, $ours:expr) => {{
+    ($rounds:expr, $floor:expr, $ours:expr) => {{
         let mut all = Vec::new();
         for round in 0..$rounds {
-            $before
             all.push(if round % 2 == 0 {
                 let floor = $floor.await;
                 (floor, $ours.await)
@@ -124,11 +159,11 @@ macro_rules! in_turns {
 pub async fn gets(report: &Report, segments: usize, rounds: usize) {
     let mut world = World::new(segments).await;
     eprintln!("{} bytes in a segment", super::common::segment(1, 1).len());
-    ours(&world, "each", segments).await;
-    let all = in_turns!(rounds, {}, bare(&world), ours(&world, "each", 0));
+    at_work(&world, "each").await.end().await;
+    let all = in_turns!(rounds, bare(&world), unchanged(&world, "each"));
     report.share(&format!("{segments} polls, unchanged"), "polls/s", &rates(segments, &all), 0.6);
     note_cpu(report, "unchanged polls", segments, &all);
-    let all = in_turns!(rounds, { world.edit().await }, bare(&world), ours(&world, "each", segments));
+    let all = in_turns!(rounds, bare(&world), changed(&mut world));
     report.share(&format!("{segments} polls, one field changed"), "changes/s", &rates(segments, &all), 0.35);
     note_cpu(report, "changed polls", segments, &all);
     world.end().await;
@@ -136,8 +171,8 @@ pub async fn gets(report: &Report, segments: usize, rounds: usize) {
 
 pub async fn sweep(report: &Report, segments: usize, rounds: usize) {
     let world = World::new(segments).await;
-    ours(&world, "list", segments).await;
-    let all = in_turns!(rounds, {}, bare_pages(&world), ours(&world, "list", 0));
+    at_work(&world, "list").await.end().await;
+    let all = in_turns!(rounds, bare_pages(&world), unchanged(&world, "list"));
     report.share(&format!("sweep of {segments}, unchanged"), "segments/s", &rates(segments, &all), 0.6);
     note_cpu(report, "sweep, for each segment", segments, &all);
     world.end().await;

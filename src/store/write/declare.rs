@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{Fault, Store, tick};
+use super::{Fault, Store, Writing};
 use crate::clock::Now;
 use crate::model::{SegmentKey, SegmentState, SourceName, SourceState, UnixMs};
 use crate::store::{Columns, Error, Moment, SegmentId, SourceId, time_since};
@@ -98,8 +98,8 @@ impl Store {
     pub async fn track(&self, source: SourceId, ids: Vec<Arc<str>>) -> Result<Vec<(Arc<str>, SegmentId)>, Error> {
         self.run(move |connection| {
             let mut track = connection.prepare_cached(TRACK)?;
-            let row = |id: Arc<str>| Ok((Arc::clone(&id), track.query_row(params![source, id], |row| row.get("id"))?));
-            ids.into_iter().map(row).collect()
+            let row = |id: &Arc<str>| Ok((Arc::clone(id), track.query_row(params![source, id], |row| row.get("id"))?));
+            ids.iter().map(row).collect()
         })
         .await
     }
@@ -110,8 +110,9 @@ const TRACK: &str = "
     ON CONFLICT (source_id, key) DO UPDATE SET tracked = 1
     RETURNING id";
 
-fn declare(connection: &Connection, declared: &[DeclareSource], now: Now) -> Result<Declared, Fault> {
-    tick(connection, now)?;
+fn declare(writing: &Writing<'_>, declared: &[DeclareSource], now: Now) -> Result<Declared, Fault> {
+    let connection: &Connection = writing;
+    writing.tick(now)?;
     let sources: Vec<_> = declared.iter().map(|source| upsert(connection, source, now)).collect::<Result<_, _>>()?;
     let retired = retired(connection, &sources)?;
     let mut wishes = declared.iter().zip(&sources).map(|(declared, known)| (known.id, Wish::of(declared))).collect();

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::schema::note;
-use super::{Fault, NewVersion, SchemaSeen, Segment, Store, tick};
+use super::{Fault, NewVersion, SchemaSeen, Segment, Store, Writing};
 use crate::clock::Now;
 use crate::model::{Outcome, SegmentState, SourceState, UnixMs};
 use crate::store::{Columns, Error, PollId, SegmentId, VersionEntry};
@@ -64,7 +64,7 @@ impl Store {
     /// Closes the poll's row and writes what it brought, all or nothing. Returns the versions that it made, as they are
     /// in the file, in the order of `segments`.
     pub async fn finish_poll(&self, end: FinishPoll) -> Result<Vec<VersionEntry>, Error> {
-        self.run(move |connection| finish(connection, end).map(|(_, made)| made)).await
+        self.run(move |writing| finish(writing, &end).map(|(_, made)| made)).await
     }
 
     /// The same with the segments that a whole list is known to lack, and what the poll shows of changes of the provider's
@@ -75,13 +75,12 @@ impl Store {
         absence: Option<Absence>,
         schema: SchemaSeen,
     ) -> Result<Vec<VersionEntry>, Error> {
-        self.run(move |connection| {
+        self.run(move |writing| {
             if let Some(absence) = &absence {
-                still_absent(connection, absence, end.now)?;
+                still_absent(writing, absence, end.now)?;
             }
-            let now = end.now.wall;
-            let (source, made) = finish(connection, end)?;
-            note(connection, source, now, &schema)?;
+            let (source, made) = finish(writing, &end)?;
+            note(writing, source, end.now.wall, &schema)?;
             Ok(made)
         })
         .await
@@ -89,9 +88,10 @@ impl Store {
 }
 
 /// Returns the poll's source and the versions that it made.
-fn finish(connection: &Connection, end: FinishPoll) -> Result<(i64, Vec<VersionEntry>), Fault> {
-    tick(connection, end.now)?;
-    let (source, started_at) = close_row(connection, &end)?;
+fn finish(writing: &Writing<'_>, end: &FinishPoll) -> Result<(i64, Vec<VersionEntry>), Fault> {
+    let connection: &Connection = writing;
+    writing.tick(end.now)?;
+    let (source, started_at) = close_row(connection, end)?;
     if let Some((state, error)) = &end.source_state {
         connection
             .prepare_cached(
@@ -109,20 +109,20 @@ fn finish(connection: &Connection, end: FinishPoll) -> Result<(i64, Vec<VersionE
     if let Some(pace) = end.pace {
         connection.prepare_cached("UPDATE sources SET pace = ?2 WHERE id = ?1")?.execute(params![source, pace])?;
     }
-    let FinishPoll { poll, now, error, segments, .. } = end;
+    let (now, error) = (end.now, end.error.as_deref());
     let mut made = Vec::new();
-    for segment in segments {
+    for segment in &end.segments {
         if segment.outcome == Outcome::Unchanged && segment.version.is_none() {
             // As nearly always: nothing more of its row is of interest.
-            answer(connection, &segment, Some(started_at.min(now.wall)), now, None)?;
+            answer(connection, segment, Some(started_at.min(now.wall)), now, None)?;
             continue;
         }
         let known = Segment::read(connection, segment.id)?;
         // The answer may be as old as its request: a change after the start may not be in it.
         let confirmed = is_confirmed(known.state, segment.outcome).then(|| started_at.min(now.wall));
-        answer(connection, &segment, confirmed, now, error.as_deref())?;
-        match segment.version {
-            Some(version) => made.push(known.add(connection, version, segment.outcome, poll, now)?),
+        answer(connection, segment, confirmed, now, error)?;
+        match &segment.version {
+            Some(version) => made.push(known.add(connection, version.clone(), segment.outcome, end.poll, now)?),
             None if segment.outcome.made_version() => return known.conflict("its new version is missing"),
             None => {}
         }

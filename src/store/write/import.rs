@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{Error, Fault, Gone, NewVersion, Observed, Segment, Store, lock, now, tick};
+use super::{Error, Fault, Gone, NewVersion, Observed, Segment, Store, Writing, lock, now};
 use crate::clock::Now;
 use crate::model::{Outcome, PollKind, SegmentState, SourceName, UnixMs};
 use crate::store::{Columns, Hash, Latest, PollId, SegmentId, SourceId, VersionEntry};
@@ -53,7 +53,7 @@ impl Store {
         let sql = |error| E::from(Error::of(&shared.path, &error));
         let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
         let done = work(&Import { connection: &transaction, path: &shared.path, now })?;
-        tick(&transaction, now).map_err(sql)?;
+        Writing::new(&transaction).tick(now).map_err(sql)?;
         transaction.commit().map_err(sql)?;
         Ok(done)
     }

@@ -1,7 +1,7 @@
 //! The one writer: a handle that commits jobs in groups.
 //!
-//! Jobs wait in a queue while a commit is on its way to the disk; the next commit takes all of them. Each runs in its own
-//! savepoint, so that one which fails takes only its own rows back. Nobody hears a result before the commit.
+//! Jobs wait in a queue while a commit is on its way to the disk; the next commit takes all of them. One which fails takes
+//! only its own rows back. Nobody hears a result before the commit.
 
 mod begin;
 mod compact;
@@ -14,6 +14,7 @@ mod place;
 mod poll;
 mod queue;
 mod schema;
+mod tick;
 mod version;
 
 pub use compact::{Compacted, Cursor};
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 use tokio::sync::{SetOnce, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -41,6 +42,7 @@ use keep::now;
 use log::Mover;
 use place::Place;
 use queue::{Done, Job, Task, commit_all};
+use tick::Writing;
 use version::Segment;
 
 /// The daemon's handle on the file. Cheap to clone; the file stays open until [`Store::close`], or until the last clone
@@ -142,7 +144,7 @@ impl Store {
 
     /// Commits a write that changes nothing but the time of the last one: whether the disk still takes any.
     pub async fn beat(&self, now: Now) -> Result<(), Error> {
-        self.run(move |connection| Ok(tick(connection, now).map(|_| ())?)).await
+        self.run(move |writing| Ok(writing.tick(now)?)).await
     }
 
     /// Waits, mostly for ever, until a job has found that the open files are no longer those at the path. It and all
@@ -159,11 +161,12 @@ impl Store {
         closed.unwrap_or_else(|_| Err(Error::closed(&self.0.path)))
     }
 
-    /// Runs `work` in the next commit. It runs even when the caller stops waiting for it.
+    /// Runs `work` in the next commit, once more where that fails for another job. It runs even when the caller stops
+    /// waiting for it.
     async fn run<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        F: FnMut(&Writing<'_>) -> Result<T, Fault> + Send + 'static,
     {
         let (caller, answer) = oneshot::channel();
         if self.0.enqueue(Box::new(Task::new(work, caller))) {
@@ -178,29 +181,6 @@ impl Store {
         }
         answer.await.unwrap_or_else(|_| Err(Error::closed(&self.0.path)))
     }
-}
-
-/// The wall clock is slewed, or was read a moment later: no more than this is no setting, in milliseconds.
-const SLEW: i64 = 1000;
-
-/// Keeps the clock's row at the last write. Where the wall clock has been set since, what lies ahead of it goes along: a
-/// provider's wait neither ends early nor grows. Comes before what is written by the new time.
-fn tick(connection: &Connection, now: Now) -> rusqlite::Result<usize> {
-    let last = connection
-        .prepare_cached("SELECT monotonic_ms, wall_ms FROM clock")?
-        .query_row([], |row| Ok((row.get::<_, i64>("monotonic_ms")?, row.get::<_, i64>("wall_ms")?)))
-        .optional()?;
-    // Jobs of one commit may have read the clocks in another order.
-    let Some((boot_ms, wall)) = last.filter(|(boot_ms, _)| *boot_ms <= now.boot_ms) else { return Ok(0) };
-    let set = now.wall.0.saturating_sub(wall).saturating_sub(now.boot_ms - boot_ms);
-    if set.saturating_abs() > SLEW {
-        connection
-            .prepare_cached("UPDATE sources SET held_until = CAST(held_until + ?1 AS INTEGER) WHERE held_until > ?2")?
-            .execute(params![set, wall])?;
-    }
-    connection
-        .prepare_cached("UPDATE clock SET monotonic_ms = ?1, wall_ms = ?2")?
-        .execute(params![now.boot_ms, now.wall.0])
 }
 
 impl Shared {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::{Fault, Store, tick};
+use super::{Fault, Store, Writing};
 use crate::clock::Now;
 use crate::model::{PollKind, Spent};
 use crate::store::{Columns, Error, Moment, PollId, SegmentId, SourceId, age_ms};
@@ -28,7 +28,7 @@ pub struct BeginPoll {
 impl Store {
     /// Writes the row of a request that is about to be sent.
     pub async fn begin_poll(&self, poll: BeginPoll) -> Result<PollId, Error> {
-        self.run(move |connection| begin(connection, poll)).await
+        self.run(move |writing| begin(writing, poll)).await
     }
 
     /// The requests of these sources (one account) that the ledger has to know, newest first: all among them that can
@@ -45,13 +45,13 @@ impl Store {
     }
 }
 
-fn begin(connection: &Connection, poll: BeginPoll) -> Result<PollId, Fault> {
-    let mut insert = connection.prepare_cached(
+fn begin(writing: &Writing<'_>, poll: BeginPoll) -> Result<PollId, Fault> {
+    let mut insert = writing.prepare_cached(
         "INSERT INTO polls (source_id, segment_id, kind, started_at, boot_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     let id =
         insert.insert(params![poll.source, poll.segment, poll.kind.as_str(), poll.now.wall.0, poll.now.boot_ms])?;
-    tick(connection, poll.now)?;
+    writing.tick(poll.now)?;
     Ok(PollId(id))
 }
 

@@ -1,4 +1,7 @@
-//! Group commit: many jobs, one transaction, each in its own savepoint.
+//! Group commit: many jobs, one transaction.
+//!
+//! Mostly every job succeeds, and what could take one of them back by itself costs as much as the job: so that is kept only
+//! once one has failed. Then all are done again, each in its own savepoint.
 //!
 //! A caller never hears a result before the commit that makes it last.
 
@@ -6,40 +9,40 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::tick::Writing;
 use super::{Error, Fault};
 
 /// Something to be committed.
 pub(super) trait Job: Send {
-    /// Does the work; whether its rows are to stay.
-    fn work(&mut self, connection: &Connection, path: &Arc<Path>) -> Result<(), Error>;
+    /// Does the work, perhaps once more after it was taken back; whether its rows are to stay.
+    fn work(&mut self, writing: &Writing<'_>, path: &Arc<Path>) -> Result<(), Error>;
     /// Tells the caller: its own result, or why the commit failed.
     fn tell(self: Box<Self>, commit: Option<&Error>);
 }
 
 /// A closure and the caller who waits for what it returns.
 pub(super) struct Task<T, F> {
-    work: Option<F>,
+    work: F,
     done: Option<Result<T, Error>>,
     caller: oneshot::Sender<Result<T, Error>>,
 }
 
 impl<T, F> Task<T, F> {
     pub(super) fn new(work: F, caller: oneshot::Sender<Result<T, Error>>) -> Self {
-        Self { work: Some(work), done: None, caller }
+        Self { work, done: None, caller }
     }
 }
 
 impl<T, F> Job for Task<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, Fault> + Send,
+    F: FnMut(&Writing<'_>) -> Result<T, Fault> + Send,
 {
-    fn work(&mut self, connection: &Connection, path: &Arc<Path>) -> Result<(), Error> {
-        let Some(work) = self.work.take() else { return Ok(()) };
-        let done = work(connection).map_err(|fault| fault.at(path));
+    fn work(&mut self, writing: &Writing<'_>, path: &Arc<Path>) -> Result<(), Error> {
+        let done = (self.work)(writing).map_err(|fault| fault.at(path));
         let kept = done.as_ref().map(|_| ()).map_err(Error::clone);
         self.done = Some(done);
         kept
@@ -87,24 +90,48 @@ pub(super) fn commit_all(connection: &mut Connection, path: &Arc<Path>, mut jobs
 
 fn transact(connection: &mut Connection, path: &Arc<Path>, jobs: &mut VecDeque<Box<dyn Job>>) -> Result<(), Error> {
     let sql = |error| Error::of(path, &error);
+    if let Some(transaction) = all_together(connection, path, jobs).map_err(sql)? {
+        return transaction.commit().map_err(sql);
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
+    each_by_itself(&transaction, path, jobs)?;
+    transaction.commit().map_err(sql)
+}
+
+/// The transaction with the rows of all jobs; `None` where one has failed, and nothing is left of the others.
+fn all_together<'c>(
+    connection: &'c mut Connection,
+    path: &Arc<Path>,
+    jobs: &mut VecDeque<Box<dyn Job>>,
+) -> rusqlite::Result<Option<Transaction<'c>>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let writing = Writing::new(&transaction);
+    let all_done = jobs.iter_mut().all(|job| job.work(&writing, path).is_ok());
+    // Dropped, it is rolled back.
+    Ok(all_done.then_some(transaction))
+}
+
+/// Does the jobs, and takes back the rows of those that fail.
+fn each_by_itself(
+    transaction: &Transaction<'_>,
+    path: &Arc<Path>,
+    jobs: &mut VecDeque<Box<dyn Job>>,
+) -> Result<(), Error> {
+    let run = |sql| transaction.execute_batch(sql).map_err(|error| Error::of(path, &error));
+    let writing = Writing::new(transaction);
     for job in jobs {
-        run(&transaction, "SAVEPOINT job").map_err(sql)?;
-        if let Err(error) = job.work(&transaction, path) {
+        run("SAVEPOINT job")?;
+        if let Err(error) = job.work(&writing, path) {
             // A full disk, among others, ends the whole transaction by itself: the jobs before are gone as well.
             if transaction.is_autocommit() {
                 return Err(error);
             }
-            run(&transaction, "ROLLBACK TO job").map_err(sql)?;
+            run("ROLLBACK TO job")?;
+            writing.taken_back();
         }
-        run(&transaction, "RELEASE job").map_err(sql)?;
+        run("RELEASE job")?;
     }
-    transaction.commit().map_err(sql)
-}
-
-/// For each job anew, but prepared once: `rusqlite`'s own savepoints are not.
-fn run(connection: &Connection, sql: &str) -> rusqlite::Result<usize> {
-    connection.prepare_cached(sql)?.execute([])
+    Ok(())
 }
 
 #[cfg(test)]
@@ -131,7 +158,7 @@ mod tests {
         connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("counted")
     }
 
-    fn job(work: impl FnOnce(&Connection) -> Result<i64, Fault> + Send + 'static) -> (Box<dyn Job>, Answer) {
+    fn job(work: impl FnMut(&Writing<'_>) -> Result<i64, Fault> + Send + 'static) -> (Box<dyn Job>, Answer) {
         let (caller, answer) = oneshot::channel();
         (Box::new(Task::new(work, caller)), answer)
     }

@@ -145,28 +145,29 @@ fn still_absent(connection: &Connection, absence: &Absence, now: Now) -> Result<
 
 /// Returns the poll's source and start.
 fn close_row(connection: &Connection, end: &FinishPoll) -> Result<(i64, UnixMs), Fault> {
+    // Not by RETURNING, for which SQLite makes a table each time.
     let open = connection
+        .prepare_cached("SELECT source_id, started_at FROM polls WHERE id = ?1 AND outcome IS NULL")?
+        .query_row([end.poll], |row| Ok((row.get("source_id")?, row.time("started_at")?)))
+        .optional()?;
+    let Some(open) = open else { return Err(Fault::Conflict(format!("poll {} is not in flight", end.poll.0))) };
+    connection
         .prepare_cached(
             "UPDATE polls SET
                 finished_at = ?2, outcome = ?3, http_status = ?4, bytes = ?5, usage = ?6, error = ?7, boot_ms = ?8
-             WHERE id = ?1 AND outcome IS NULL
-             RETURNING source_id, started_at",
+             WHERE id = ?1",
         )?
-        .query_row(
-            params![
-                end.poll,
-                end.now.wall.0,
-                end.outcome.as_str(),
-                end.http_status,
-                end.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-                end.usage.filter(|usage| usage.is_finite()),
-                end.error,
-                end.now.boot_ms
-            ],
-            |row| Ok((row.get("source_id")?, row.time("started_at")?)),
-        )
-        .optional()?;
-    open.ok_or_else(|| Fault::Conflict(format!("poll {} is not in flight", end.poll.0)))
+        .execute(params![
+            end.poll,
+            end.now.wall.0,
+            end.outcome.as_str(),
+            end.http_status,
+            end.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            end.usage.filter(|usage| usage.is_finite()),
+            end.error,
+            end.now.boot_ms
+        ])?;
+    Ok(open)
 }
 
 /// Whether the outcome says that the latest version still holds, or is the latest from now on.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::meaning::Meaning;
 use crate::diff::diff;
 use crate::document::{Document, parse};
 use crate::model::{Change, Op, Outcome, Path, SegmentState};
@@ -45,9 +46,25 @@ pub struct Verdict {
     pub etag: Option<String>,
     /// The version that it makes.
     pub version: Option<NewVersion>,
+    /// What the body means where it tells of a segment that is there, whatever the file knows.
+    pub meaning: Option<Meaning>,
 }
 
 impl Verdict {
+    /// That of a body whose meaning is known; `None` where it has to be read, as the file knows something else.
+    pub(super) fn of_known(meaning: Meaning, etag: Option<&str>, latest: &Latest) -> Option<Self> {
+        let Meaning { document, usage } = meaning;
+        let is_same = latest.document.as_ref().is_some_and(|last| last.hash == document);
+        (is_same && latest.state == SegmentState::Present).then(|| Self {
+            outcome: Outcome::Unchanged,
+            error: None,
+            usage,
+            etag: etag.map(str::to_owned),
+            version: None,
+            meaning: None,
+        })
+    }
+
     /// What is left of it where another answer made a version meanwhile: which of the two is newer nobody knows, so the
     /// next poll tells. An old answer would undo what is known, and the next one do it again.
     pub(super) fn yielding(self) -> Self {
@@ -66,7 +83,7 @@ pub struct Refusal {
 
 /// Judges the answer to a request for one segment, given what the file knows of it.
 pub fn judge(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>, wanted: Wanted<'_>, latest: &Latest) -> Verdict {
-    let kept = |outcome, error| Verdict { outcome, error, usage: None, etag: latest.etag.clone(), version: None };
+    let kept = |outcome, error| Verdict { outcome, error, usage: None, etag: latest.etag.clone(), version: None, meaning: None };
     match answer {
         Ok(Answer { status: 304, .. }) if wanted.validator.is_some() => return kept(Outcome::Unchanged, None),
         _ => {}
@@ -75,8 +92,11 @@ pub fn judge(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>, wanted: Wanted
         Ok(found) => {
             let usage = found.usage;
             let etag = answer.as_ref().ok().and_then(|answer| answer.etag.clone());
-            let (outcome, version) = compare(found, asked, latest);
-            Verdict { outcome, error: None, usage, etag, version }
+            let document = document(found, asked);
+            let (outcome, version) = weigh(&document, asked.provider, latest);
+            let is_there = !asked.provider.about(document.value()).deleted;
+            let meaning = is_there.then(|| Meaning { document: *document.hash(), usage });
+            Verdict { outcome, error: None, usage, etag, version, meaning }
         }
         Err(Refusal { outcome: Outcome::NotFound, error }) if is_gone(latest, wanted) => {
             Verdict { version: Some(gone(latest)), ..kept(Outcome::Deleted, Some(error)) }
@@ -148,11 +168,6 @@ fn segment(body: Value, asked: Asked<'_>, id: &str) -> Result<Found, Refusal> {
         // Before it is quoted: quotes are one more way to spell a key.
         Err(malformed(&format!("answer is another segment: its id is {:?}", asked.key.scrub(&found.id)), asked.key))
     }
-}
-
-/// What a segment in an answer means, given what the file knows of it.
-fn compare(found: Found, asked: Asked<'_>, latest: &Latest) -> (Outcome, Option<NewVersion>) {
-    weigh(&document(found, asked), asked.provider, latest)
 }
 
 /// The document of a segment in an answer.

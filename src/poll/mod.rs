@@ -6,6 +6,7 @@
 mod health;
 mod import;
 mod judge;
+mod meaning;
 mod overlap;
 mod page;
 mod roster;
@@ -32,11 +33,13 @@ use crate::store::{
 use crate::transport::{Answer, NoAnswer, Request, Transport};
 
 use health::Health;
+use meaning::Meanings;
 use overlap::Overlap;
 use schema::Weighed;
 
 pub use import::{BadLine, Configured, Import, ImportError, Imported, import};
 pub use judge::{Asked, Refusal, Verdict, Wanted, judge, judge_page};
+pub use meaning::Meaning;
 pub use page::{Covered, Swept, Walk};
 pub use roster::Roster;
 pub use sweep::{Failing, PAGE_SIZE, Step, Sweep};
@@ -54,6 +57,7 @@ pub struct Source {
     ignore: Vec<Path>,
     health: Mutex<Health>,
     overlap: Overlap,
+    meanings: Meanings,
     /// What is known of changes of its schema; `None` until it is read from the file.
     drift: tokio::sync::Mutex<Option<Drift<SegmentId>>>,
 }
@@ -63,7 +67,8 @@ impl Source {
     pub fn new(known: &KnownSource, provider: &'static dyn Provider, transport: Transport, ignore: Vec<Path>) -> Self {
         let (health, overlap) = (Mutex::new(Health::new(known.state)), Overlap::default());
         let drift = tokio::sync::Mutex::new(None);
-        Self { id: known.id, name: known.name.clone(), provider, transport, ignore, health, overlap, drift }
+        let (id, name, meanings) = (known.id, known.name.clone(), Meanings::default());
+        Self { id, name, provider, transport, ignore, health, overlap, meanings, drift }
     }
 }
 
@@ -145,10 +150,10 @@ impl Poller {
         let wanted = Wanted { id: &get.key.id, validator: validator.as_deref(), is_unlisted: get.is_unlisted };
         let mut tries = 1;
         loop {
-            let verdict = judge(&answer, source.asked(), wanted, &known.now.latest);
+            let verdict = source.judge(&answer, wanted, get.segment, &known.now.latest);
             let is_passed_by = is_overtaken && verdict.version.is_some();
             let verdict = if is_passed_by { verdict.yielding() } else { verdict };
-            let Verdict { outcome, error, usage, etag, version } = verdict;
+            let Verdict { outcome, error, usage, etag, version, .. } = verdict;
             let end = SegmentEnd { id: get.segment, outcome, etag, version };
             // It saw something else than what is known, so it does not confirm that.
             let segments = if is_passed_by { Vec::new() } else { vec![end.clone()] };
@@ -312,6 +317,25 @@ fn after(known: &SegmentNow, end: &SegmentEnd, made: Option<&VersionEntry>, now:
 }
 
 impl Source {
+    /// What the answer means for the segment; read only where it is not the last one once more.
+    fn judge(
+        &self,
+        answer: &Result<Answer, NoAnswer>,
+        wanted: Wanted<'_>,
+        segment: SegmentId,
+        latest: &Latest,
+    ) -> Verdict {
+        let Ok(Answer { status: 200, body: Ok(body), etag, .. }) = answer else {
+            return judge(answer, self.asked(), wanted, latest);
+        };
+        let known = self.meanings.known(segment, body);
+        known.and_then(|meaning| Verdict::of_known(meaning, etag.as_deref(), latest)).unwrap_or_else(|| {
+            let verdict = judge(answer, self.asked(), wanted, latest);
+            verdict.meaning.into_iter().for_each(|meaning| self.meanings.note(segment, body, meaning));
+            verdict
+        })
+    }
+
     fn asked(&self) -> Asked<'_> {
         Asked { provider: self.provider, key: self.transport.key(), ignore: &self.ignore }
     }

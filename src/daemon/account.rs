@@ -1,6 +1,7 @@
 //! One account at work: a dispatcher that asks for permits and starts polls, earliest deadline first.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub(super) struct Desk {
     pub(super) schedule: Schedule,
     /// When the schedule was last told how long the machine slept.
     awake: Now,
-    pub(super) in_flight: HashMap<SourceName, usize>,
+    pub(super) in_flight: HashMap<SourceName, InFlight>,
     /// How far each source's sweep has come.
     pub(super) sweeps: HashMap<SourceName, Sweep>,
     /// Segments that are asked for once because their list lacked them.
@@ -66,6 +67,23 @@ pub(super) struct Desk {
     pub(super) asks: HashMap<SegmentKey, watch::Sender<Option<Told>>>,
     /// Those of them that are polled for this once only.
     pub(super) once: HashSet<SegmentKey>,
+}
+
+/// What is under way of one source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct InFlight {
+    /// Polls whose end is not in the file yet.
+    polls: usize,
+    /// Those of them whose request is out, or about to be sent.
+    pub(super) requests: usize,
+}
+
+impl InFlight {
+    /// Whether one more may start. What an answer brings is written while the next request is out, but a store that does
+    /// not keep up must not let answers pile up.
+    fn has_slot(self, concurrency: usize) -> bool {
+        self.requests < concurrency && self.polls < 2 * concurrency
+    }
 }
 
 impl Desk {
@@ -189,9 +207,10 @@ impl Account {
     pub(super) fn next(&self, capacity: Capacity) -> Next {
         let now = self.now();
         let desk = self.desk();
-        let in_flight = |source: &SourceName| desk.in_flight.get(source).copied().unwrap_or(0);
-        let has_slot =
-            |source: &SourceName| self.workers.get(source).is_some_and(|worker| in_flight(source) < worker.concurrency);
+        let in_flight = |source: &SourceName| desk.in_flight.get(source).copied().unwrap_or_default();
+        let has_slot = |source: &SourceName| {
+            self.workers.get(source).is_some_and(|worker| in_flight(source).has_slot(worker.concurrency))
+        };
         desk.schedule.next(now, capacity, has_slot)
     }
 
@@ -204,12 +223,15 @@ impl Account {
         let Next::Poll(work, kind) = self.next(permit.capacity()) else { return };
         let mut desk = self.desk();
         desk.schedule.start(&work, self.now());
-        *desk.in_flight.entry(work.source().clone()).or_default() += 1;
+        let in_flight = desk.in_flight.entry(work.source().clone()).or_default();
+        (in_flight.polls, in_flight.requests) = (in_flight.polls + 1, in_flight.requests + 1);
         drop(desk);
         let (account, give_up) = (Arc::clone(self), crew.give_up.clone());
         crew.tasks.spawn(async move {
-            let flight = Flight { account: &account, work: &work, landed: false, told: None };
-            account.poll(flight, kind, Leave { permit, give_up: &give_up }).await;
+            let out = Out { account: &account, source: work.source(), is_out: AtomicBool::new(true) };
+            let flight = Flight { account: &account, work: &work, out: &out, landed: false, told: None };
+            let leave = Leave { permit, give_up: &give_up, answered: &|| out.is_back() };
+            account.poll(flight, kind, leave).await;
         });
     }
 
@@ -303,10 +325,34 @@ impl Account {
     }
 }
 
+/// A request that is out, or about to be sent.
+struct Out<'a> {
+    account: &'a Account,
+    source: &'a SourceName,
+    is_out: AtomicBool,
+}
+
+impl Out<'_> {
+    /// Another one may be sent in its place.
+    fn is_back(&self) {
+        self.take_back(&mut self.account.desk());
+        self.account.changed.notify_one();
+    }
+
+    fn take_back(&self, desk: &mut Desk) {
+        if self.is_out.swap(false, Ordering::Relaxed)
+            && let Some(in_flight) = desk.in_flight.get_mut(self.source)
+        {
+            in_flight.requests = in_flight.requests.saturating_sub(1);
+        }
+    }
+}
+
 /// A poll in flight; one that is given up, or that panics, ends as failed.
 pub(super) struct Flight<'a> {
     account: &'a Account,
     pub(super) work: &'a Work,
+    out: &'a Out<'a>,
     landed: bool,
     /// How it ended, for those who wait for it.
     told: Option<Told>,
@@ -329,8 +375,9 @@ impl Flight<'_> {
         }
         self.landed = true;
         let mut desk = self.account.desk();
+        self.out.take_back(&mut desk);
         if let Some(in_flight) = desk.in_flight.get_mut(self.work.source()) {
-            *in_flight = in_flight.saturating_sub(1);
+            in_flight.polls = in_flight.polls.saturating_sub(1);
         }
         desk.schedule.end(self.work, ended, now);
         if let Work::Get(key) = self.work
@@ -361,4 +408,18 @@ fn told(polled: &Polled) -> Told {
         _ => "the provider did not tell",
     };
     Told::Failed(polled.error.as_deref().unwrap_or(usual).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_do_not_pile_up_where_the_store_does_not_keep_up() {
+        let has_slot = |requests, polls| InFlight { requests, polls }.has_slot(2);
+        assert!(has_slot(0, 0) && has_slot(1, 1));
+        assert!(!has_slot(2, 2), "as many requests as may be out");
+        assert!(has_slot(0, 2) && has_slot(1, 3), "what is being written keeps no request waiting");
+        assert!(!has_slot(0, 4), "but not without end");
+    }
 }

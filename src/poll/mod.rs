@@ -187,6 +187,9 @@ impl Poller {
         let now = self.clock.now();
         self.metrics.requested(&source.name, now.mono - sent);
         if let Some(answer) = answer {
+            if matches!(answer, Ok(Answer { status: 200 | 304, .. })) {
+                (leave.answered)();
+            }
             return Ok(Some(Asking { poll, answer, now }));
         }
         let finish = FinishPoll {
@@ -271,12 +274,20 @@ impl Poller {
 }
 
 /// The right to send one request, and when to give it up.
-#[derive(Debug)]
 pub struct Leave<'a> {
     /// Spent by the request.
     pub permit: Permit,
     /// Cancelled when nobody waits for the answer any more.
     pub give_up: &'a CancellationToken,
+    /// Called once the provider has told what was asked, before that is committed: the next request need not wait for it. What
+    /// else an answer says may change whether there is a next one.
+    pub answered: &'a (dyn Fn() + Send + Sync),
+}
+
+impl fmt::Debug for Leave<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leave").field("permit", &self.permit).finish_non_exhaustive()
+    }
 }
 
 /// A request that was sent, and what came back.

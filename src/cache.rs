@@ -5,7 +5,7 @@
 //! commit cannot undo it.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use moka::future::Cache as Moka;
@@ -13,7 +13,7 @@ use moka::ops::compute::{CompResult, Op};
 
 use crate::metrics::Metrics;
 use crate::model::SegmentKey;
-use crate::store::{Error, Readers, SegmentId, SegmentNow};
+use crate::store::{Error, Moment, Readers, SegmentId, SegmentNow};
 
 /// What an entry weighs besides its document and its answer, in bytes: rounded up from the sizes of names, counters and
 /// allocations.
@@ -30,9 +30,16 @@ pub struct Cache {
 /// A segment as the file knows it.
 #[derive(Debug)]
 pub struct Cached {
-    /// The segment and its latest version.
+    /// The segment and its latest version; when it was last checked tells [`Cached::checked`].
     pub now: SegmentNow,
-    ready: OnceLock<Ready>,
+    told: Mutex<Told>,
+}
+
+/// What moves while the version stays.
+#[derive(Debug)]
+struct Told {
+    checked: Option<Moment>,
+    ready: Option<Ready>,
 }
 
 /// An answer to be sent as it is.
@@ -49,12 +56,25 @@ pub struct Ready {
 impl Cached {
     /// A segment as the file knows it.
     pub fn new(now: SegmentNow) -> Arc<Self> {
-        Arc::new(Self { now, ready: OnceLock::new() })
+        let told = Mutex::new(Told { checked: now.checked, ready: None });
+        Arc::new(Self { now, told })
     }
 
-    /// The answer that is made of it, made once.
-    pub fn ready(&self, make: impl FnOnce(&SegmentNow) -> Ready) -> &Ready {
-        self.ready.get_or_init(|| make(&self.now))
+    /// The last answer, if there was one.
+    pub fn checked(&self) -> Option<Moment> {
+        self.told().checked
+    }
+
+    /// The answer that is made of it and of when it was last checked; made once.
+    pub fn ready(&self, make: impl FnOnce(&SegmentNow, Option<Moment>) -> Ready) -> (Ready, Option<Moment>) {
+        let mut told = self.told();
+        let checked = told.checked;
+        (told.ready.get_or_insert_with(|| make(&self.now, checked)).clone(), checked)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        // Plain values, each whole.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The document is held twice: once as it is, once in the answer.
@@ -109,6 +129,11 @@ impl Cache {
         self.readers.all_now(ids).await
     }
 
+    /// What is held of a segment. Nobody has asked for it: it counts for nothing when something has to go.
+    pub async fn held(&self, key: &SegmentKey) -> Option<Arc<Cached>> {
+        if self.entries.contains_key(key) { self.entries.get(key).await } else { None }
+    }
+
     /// Takes over what a commit has made of a segment, where that is held.
     pub async fn renew(&self, key: &SegmentKey, now: impl FnOnce() -> SegmentNow) {
         let newer = async move |cached: Option<moka::Entry<SegmentKey, Arc<Cached>>>| {
@@ -118,6 +143,16 @@ impl Cache {
             })
         };
         self.entries.entry_by_ref(key).and_compute_with(newer).await;
+    }
+
+    /// Takes over that a commit has confirmed the latest version of a segment, of which nothing else has changed.
+    pub async fn confirm(&self, cached: &Arc<Cached>, checked: Moment) {
+        *cached.told() = Told { checked: Some(checked), ready: None };
+        // What was evicted meanwhile may be read again from before the commit.
+        let is_held = self.entries.get(&cached.now.key).await.is_some_and(|held| Arc::ptr_eq(&held, cached));
+        if !is_held {
+            self.put(SegmentNow { checked: Some(checked), ..cached.now.clone() }).await;
+        }
     }
 
     /// Takes over what a commit has made of a segment.

@@ -71,7 +71,7 @@ impl Asking {
 impl Api {
     /// The segment, from the provider where the copy is older than `max_age` (always if that is nothing).
     pub(super) async fn fresh(&self, cached: Arc<Cached>, max_age: Duration) -> Result<Fresh, Problem> {
-        let (before, now) = (cached.now.checked, self.now());
+        let (before, now) = (cached.checked(), self.now());
         if before.is_some_and(|at| !max_age.is_zero() && time_since(at, now) <= max_age) {
             return Ok(Fresh { cached, why_not: None });
         }
@@ -83,7 +83,7 @@ impl Api {
         };
         let cached = self.find(&cached.now.key).await?;
         // Another poll may have brought what this one could not.
-        let why_not = ended.err().filter(|_| cached.now.checked == before);
+        let why_not = ended.err().filter(|_| cached.checked() == before);
         Ok(Fresh { cached, why_not })
     }
 }

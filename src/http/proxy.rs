@@ -109,7 +109,7 @@ impl Asked {
             });
         };
         let mut answer = json(StatusCode::OK, self.source.provider.one(&document.text, &self.stamp));
-        age(answer.headers_mut(), &cached.now, api.now());
+        age(answer.headers_mut(), cached.checked(), api.now());
         Ok(answer)
     }
 
@@ -128,9 +128,9 @@ impl Asked {
         let body = self.source.provider.page(&documents, page, rows.len(), &self.stamp);
         let mut answer = json(StatusCode::OK, body);
         // As old as its oldest part.
-        let oldest = segments.iter().min_by_key(|cached| cached.now.checked.map(|checked| checked.wall));
+        let oldest = segments.iter().min_by_key(|cached| cached.checked().map(|checked| checked.wall));
         if let Some(oldest) = oldest {
-            age(answer.headers_mut(), &oldest.now, api.now());
+            age(answer.headers_mut(), oldest.checked(), api.now());
         }
         Ok(answer)
     }

@@ -14,7 +14,7 @@ use super::{Api, Id, Problem, Query};
 use crate::cache::{Cached, Ready};
 use crate::clock::Now;
 use crate::model::{Op, SegmentKey, SegmentState, SourceName, UnixMs};
-use crate::store::{At, SegmentNow, StoredVersion, time_since};
+use crate::store::{At, Moment, SegmentNow, StoredVersion, time_since};
 
 /// What stands around a document.
 #[derive(Serialize)]
@@ -56,24 +56,24 @@ pub(super) async fn one(
             }
             Ok(answer)
         }
-        (Some(at), None, None) | (None, Some(at), None) => earlier(&api, &cached.now, at).await,
+        (Some(at), None, None) | (None, Some(at), None) => earlier(&api, &cached, at).await,
         _ => Err(Problem::bad_request("at, version and max_age exclude each other")),
     }
 }
 
 /// The latest version, or that the caller has it already.
 pub(super) fn answer(cached: &Cached, asked: &HeaderMap, now: Now) -> Response<Body> {
-    let ready = cached.ready(ready);
+    let (ready, checked) = cached.ready(ready);
     let is_known = matches(asked, &ready.etag);
-    let body = if is_known { Body::empty() } else { Body::from(ready.body.clone()) };
+    let body = if is_known { Body::empty() } else { Body::from(ready.body) };
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     if !ready.etag.is_empty() {
-        set(headers, header::ETAG, ready.etag.clone());
-        set(headers, header::LAST_MODIFIED, ready.last_modified.clone());
+        set(headers, header::ETAG, ready.etag);
+        set(headers, header::LAST_MODIFIED, ready.last_modified);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    age(headers, &cached.now, now);
+    age(headers, checked, now);
     if is_known {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
@@ -86,8 +86,8 @@ pub(super) fn answer(cached: &Cached, asked: &HeaderMap, now: Now) -> Response<B
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How long ago the provider was last asked and told, in whole seconds.
-pub(super) fn age(headers: &mut HeaderMap, segment: &SegmentNow, now: Now) {
-    if let Some(checked) = segment.checked {
+pub(super) fn age(headers: &mut HeaderMap, checked: Option<Moment>, now: Now) {
+    if let Some(checked) = checked {
         headers.insert(header::AGE, time_since(checked, now).as_secs().into());
     }
 }
@@ -115,7 +115,7 @@ fn matches(asked: &HeaderMap, etag: &Bytes) -> bool {
 }
 
 /// The answer of a segment as it is now.
-fn ready(segment: &SegmentNow) -> Ready {
+fn ready(segment: &SegmentNow, checked: Option<Moment>) -> Ready {
     let SegmentNow { latest, .. } = segment;
     let envelope = Envelope {
         source: &segment.key.source,
@@ -127,7 +127,7 @@ fn ready(segment: &SegmentNow) -> Ready {
         valid_from: segment.observed_at,
         valid_to: None,
         changed_after: segment.changed_after,
-        checked_at: segment.checked.map(|checked| checked.wall),
+        checked_at: checked.map(|checked| checked.wall),
         modified_at: segment.modified_at,
         modified_by: segment.modified_by.as_deref(),
         revision: latest.revision,
@@ -164,7 +164,8 @@ fn http_date(at: UnixMs) -> String {
 }
 
 /// A version of the past.
-async fn earlier(api: &Api, segment: &SegmentNow, at: At) -> Result<Response<Body>, Problem> {
+async fn earlier(api: &Api, cached: &Cached, at: At) -> Result<Response<Body>, Problem> {
+    let segment = &cached.now;
     let key = segment.key.clone();
     let found = api
         .read(move |reader| match reader.version(&key, at)? {
@@ -197,7 +198,7 @@ async fn earlier(api: &Api, segment: &SegmentNow, at: At) -> Result<Response<Bod
         valid_from: Some(entry.observed_at),
         valid_to: entry.valid_to,
         changed_after: entry.changed_after,
-        checked_at: segment.checked.map(|checked| checked.wall),
+        checked_at: cached.checked().map(|checked| checked.wall),
         modified_at: entry.modified_at,
         modified_by: entry.modified_by.as_deref(),
         revision: entry.revision,

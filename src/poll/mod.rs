@@ -131,6 +131,7 @@ impl Poller {
     /// answer. Fails only where the store does; then the request was not sent, or its answer is lost and its row is
     /// closed at the next start.
     pub async fn get(&self, source: &Source, get: Get<'_>, leave: Leave<'_>) -> Result<Option<Polled>, Error> {
+        let pages = source.overlap.pages();
         let mut known = self.known(get.key, get.segment).await?;
         let latest = &known.now.latest;
         // After a delete a validator could turn the way back into "not modified".
@@ -145,7 +146,9 @@ impl Poller {
 
         let _turn = source.overlap.single().await;
         let seq = known.now.latest.seq;
-        known = self.known(get.key, get.segment).await?;
+        if source.overlap.pages() != pages {
+            known = self.known(get.key, get.segment).await?;
+        }
         let is_overtaken = known.now.latest.seq != seq;
         let wanted = Wanted { id: &get.key.id, validator: validator.as_deref(), is_unlisted: get.is_unlisted };
         let mut tries = 1;
@@ -163,7 +166,7 @@ impl Poller {
                 Ok(polled) => {
                     source.overlap.note(&polled, get.segment);
                     let made = polled.committed.first().map(|made| &**made);
-                    self.cache.put(after(&known.now, &end, made, now)).await;
+                    self.keep(&known, &end, made, now).await;
                     return Ok(Some(polled));
                 }
                 Err(Error::Conflict { .. }) if tries < TRIES => known = self.look_again(get.segment).await?,
@@ -208,6 +211,17 @@ impl Poller {
         self.store.finish_poll(finish).await?;
         self.metrics.polled(&source.name, Outcome::Failed);
         Ok(None)
+    }
+
+    /// Moves the cache after the commit.
+    async fn keep(&self, known: &Arc<Cached>, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) {
+        let latest = &known.now.latest;
+        if end.outcome == Outcome::Unchanged && end.etag == latest.etag && !latest.not_found {
+            self.cache.confirm(known, checked(now)).await;
+        } else {
+            let before = SegmentNow { checked: known.checked(), ..known.now.clone() };
+            self.cache.put(after(&before, end, made, now)).await;
+        }
     }
 
     /// What the file knows of a segment, past the cache: a commit whose caller was given up never reached that.
@@ -306,10 +320,14 @@ struct Ended {
     usage: Option<f64>,
 }
 
+fn checked(now: Now) -> Moment {
+    Moment { wall: now.wall, boot_ms: Some(now.boot_ms) }
+}
+
 /// What the file knows of a segment after a poll is finished at `now` that made that version, if any.
 fn after(known: &SegmentNow, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) -> SegmentNow {
     let (etag, not_found) = (end.etag.clone(), end.outcome == Outcome::NotFound);
-    let answered = end.outcome.is_answer().then_some(Moment { wall: now.wall, boot_ms: Some(now.boot_ms) });
+    let answered = end.outcome.is_answer().then(|| checked(now));
     let checked = answered.or(known.checked);
     let Some(made) = made else {
         return SegmentNow { latest: Latest { etag, not_found, ..known.latest.clone() }, checked, ..known.clone() };

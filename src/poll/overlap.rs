@@ -4,6 +4,7 @@
 //! Never in flight at the same time, by the schedule: two requests for one segment, or two pages of one list.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -16,6 +17,8 @@ use crate::store::SegmentId;
 pub(super) struct Overlap {
     /// Judged and committed at one time: any number of single answers, or one page.
     turn: RwLock<()>,
+    /// Pages that have had their turn.
+    pages: AtomicU64,
     /// Segments of which single requests made versions since a page was asked for; `None` while none is.
     made: Mutex<Option<HashSet<SegmentId>>>,
 }
@@ -24,6 +27,12 @@ impl Overlap {
     /// The turn to judge and commit the answer to a single request.
     pub(super) async fn single(&self) -> RwLockReadGuard<'_, ()> {
         self.turn.read().await
+    }
+
+    /// How many pages have had their turn: while there is no other, what was known of a segment before it was asked for is
+    /// what is known of it still.
+    pub(super) fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
     }
 
     /// A single request has been committed.
@@ -50,7 +59,9 @@ pub(super) struct PageFlight<'a>(&'a Overlap);
 impl PageFlight<'_> {
     /// The turn to judge and commit the page.
     pub(super) async fn turn(&self) -> RwLockWriteGuard<'_, ()> {
-        self.0.turn.write().await
+        let turn = self.0.turn.write().await;
+        self.0.pages.fetch_add(1, Ordering::Relaxed);
+        turn
     }
 
     /// Whether a single request made a version of it since the page was asked for.

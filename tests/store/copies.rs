@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use segsync::cache::{Cache, Ready};
+use segsync::cache::{Cache, Cached, Ready};
 use segsync::metrics::Metrics;
 use segsync::model::{Op, SegmentKey, SegmentState, SourceName, UnixMs};
-use segsync::store::{Known, Readers, SegmentNow, Store};
+use segsync::store::{Known, Moment, Readers, SegmentNow, Store};
 
-use crate::world::{World, change, document, tracking};
+use crate::world::{START, World, change, document, tracking};
 
 fn cache(store: &Store, capacity: u64) -> Cache {
     Cache::new(Readers::new(store.path()), capacity, Metrics::new(UnixMs(0)))
@@ -175,10 +175,47 @@ async fn an_answer_is_made_once_for_each_word() {
         cache.put(store.now(segment.id).await.expect("read")).await;
         for _ in 0..3 {
             let found = cache.get(&segment.key).await.expect("read").expect("there");
-            assert_eq!(found.ready(|now| ready(now.latest.seq)).body, seq.to_string());
+            assert_eq!(found.ready(|now, _| ready(now.latest.seq)).0.body, seq.to_string());
         }
     }
     assert_eq!(made.get(), 2);
+}
+
+#[tokio::test]
+async fn a_poll_that_confirms_moves_only_the_age() {
+    let world = World::new();
+    let (store, declared) = tracking(&world, &["a"]).await;
+    let (cache, segment) = (cache(&store, 1 << 20), &declared.segments[0]);
+    let found = async || cache.get(&segment.key).await.expect("read").expect("there");
+    let told = |cached: &Cached| {
+        let made = |now: &SegmentNow, checked: Option<Moment>| {
+            let body = format!("{} {:?}", now.latest.seq, checked.map(|at| at.wall.0));
+            Ready { body: body.into(), etag: "".into(), last_modified: "".into() }
+        };
+        let (ready, checked) = cached.ready(made);
+        assert_eq!(checked, cached.checked());
+        (ready.body, checked)
+    };
+    commit(&world, &store, segment, 0).await;
+    let before = found().await;
+    assert_eq!(told(&before), (format!("1 {:?}", before.checked().map(|at| at.wall.0)).into(), before.now.checked));
+    let later = Moment { wall: UnixMs(START + 77_000), boot_ms: Some(77_000) };
+    cache.confirm(&before, later).await;
+    assert!(Arc::ptr_eq(&before, &found().await), "the version is the same");
+    assert_eq!(told(&*found().await), (format!("1 Some({})", START + 77_000).into(), Some(later)));
+
+    // Confirmed, but gone from the cache, which may read it from before the commit.
+    commit(&world, &store, segment, 1).await;
+    let newer = store.now(segment.id).await.expect("read");
+    cache.put(newer.clone()).await;
+    let replaced = found().await;
+    cache.put(newer).await;
+    let latest = Moment { wall: UnixMs(START + 99_000), boot_ms: Some(99_000) };
+    cache.confirm(&replaced, latest).await;
+    assert_eq!(found().await.checked(), Some(latest));
+    // What was replaced by a newer version stays so.
+    cache.confirm(&before, latest).await;
+    assert_eq!(found().await.now.latest.seq, 2);
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@
 //! number keeps all its digits. What is special about a provider's documents comes in as a [`Shape`].
 
 mod number;
+mod page;
 mod read;
 mod shape;
 
+pub use page::{Opened, open, peek};
 pub use read::parse;
 pub use shape::{KeyPath, Keyed, Shape};
 

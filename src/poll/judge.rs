@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::meaning::Meaning;
 use crate::diff::diff;
-use crate::document::{Document, parse};
+use crate::document::{Document, Opened, open, parse, peek};
 use crate::model::{Change, Op, Outcome, Path, SegmentState};
-use crate::provider::{Found, Listed, Provider};
+use crate::provider::{Beside, Found, ITEMS, Provider, id_of};
 use crate::secret::ApiKey;
 use crate::store::{Latest, NewVersion, StoredDocument};
 use crate::transport::{Answer, BodyError, NoAnswer};
@@ -53,12 +53,10 @@ pub struct Verdict {
 impl Verdict {
     /// That of a body whose meaning is known; `None` where it has to be read, as the file knows something else.
     pub(super) fn of_known(meaning: Meaning, etag: Option<&str>, latest: &Latest) -> Option<Self> {
-        let Meaning { document, usage } = meaning;
-        let is_same = latest.document.as_ref().is_some_and(|last| last.hash == document);
-        (is_same && latest.state == SegmentState::Present).then(|| Self {
+        meaning.is_of(latest).then(|| Self {
             outcome: Outcome::Unchanged,
             error: None,
-            usage,
+            usage: meaning.usage,
             etag: etag.map(str::to_owned),
             version: None,
             meaning: None,
@@ -83,7 +81,14 @@ pub struct Refusal {
 
 /// Judges the answer to a request for one segment, given what the file knows of it.
 pub fn judge(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>, wanted: Wanted<'_>, latest: &Latest) -> Verdict {
-    let kept = |outcome, error| Verdict { outcome, error, usage: None, etag: latest.etag.clone(), version: None, meaning: None };
+    let kept = |outcome, error| Verdict {
+        outcome,
+        error,
+        usage: None,
+        etag: latest.etag.clone(),
+        version: None,
+        meaning: None,
+    };
     match answer {
         Ok(Answer { status: 304, .. }) if wanted.validator.is_some() => return kept(Outcome::Unchanged, None),
         _ => {}
@@ -92,10 +97,9 @@ pub fn judge(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>, wanted: Wanted
         Ok(found) => {
             let usage = found.usage;
             let etag = answer.as_ref().ok().and_then(|answer| answer.etag.clone());
-            let document = document(found, asked);
+            let document = document(found.segment, asked);
             let (outcome, version) = weigh(&document, asked.provider, latest);
-            let is_there = !asked.provider.about(document.value()).deleted;
-            let meaning = is_there.then(|| Meaning { document: *document.hash(), usage });
+            let meaning = meaning(&document, asked.provider, usage);
             Verdict { outcome, error: None, usage, etag, version, meaning }
         }
         Err(Refusal { outcome: Outcome::NotFound, error }) if is_gone(latest, wanted) => {
@@ -111,23 +115,90 @@ fn is_gone(latest: &Latest, wanted: Wanted<'_>) -> bool {
     latest.state == SegmentState::Present && (latest.not_found || wanted.is_unlisted)
 }
 
-/// The page in the answer to a request for one. A list that is not found says nothing about its segments.
-pub fn judge_page(answer: &Result<Answer, NoAnswer>, asked: Asked<'_>) -> Result<Listed, Refusal> {
-    let body = body(answer, asked.key).map_err(|refusal| match refusal.outcome {
+/// A page of a list, as far as it can be believed.
+#[derive(Debug, Default)]
+pub struct Listed<'t> {
+    /// Its segments, in the order of the page.
+    pub segments: Vec<Entry<'t>>,
+    /// Items that are no segments.
+    pub odd: usize,
+    /// What it says of the list.
+    pub beside: Beside,
+}
+
+/// A segment on a page.
+#[derive(Debug)]
+pub struct Entry<'t> {
+    /// The id that it bears.
+    pub id: String,
+    /// The item as it is written.
+    pub text: &'t str,
+    /// What the item holds.
+    pub content: Content,
+}
+
+/// What an item of a page holds.
+#[derive(Debug)]
+pub enum Content {
+    /// The same as the last time.
+    Known(Meaning),
+    /// The segment's object.
+    Read(Value),
+}
+
+/// The page in the answer to a request for one; `known` tells what the text of the segment with this id means, if it is the
+/// last one once more. A list that is not found says nothing about its segments.
+pub fn judge_page<'t>(
+    answer: &'t Result<Answer, NoAnswer>,
+    asked: Asked<'_>,
+    known: impl Fn(&str, &str) -> Option<Meaning>,
+) -> Result<Listed<'t>, Refusal> {
+    let text = text(answer, asked.key).map_err(|refusal| match refusal.outcome {
         Outcome::NotFound => Refusal { outcome: Outcome::Failed, ..refusal },
         _ => refusal,
     })?;
-    let mut listed =
-        asked.provider.listed(body).map_err(|what| malformed(&format!("answer is no list: {what}"), asked.key))?;
-    let items = listed.segments.len();
-    // The key must not become the name of a segment.
-    listed.segments.retain(|found| asked.key.scrub(&found.id) == found.id);
-    listed.odd += items - listed.segments.len();
+    let no_json = |error| no_json(&error, asked.key);
+    let Opened { items, rest } = open(text, ITEMS).map_err(no_json)?;
+    let items = items.ok_or_else(|| malformed(&format!("answer is no list: it has no array `{ITEMS}`"), asked.key))?;
+    let mut listed = Listed { beside: asked.provider.beside(&rest), ..Listed::default() };
+    for text in items {
+        match entry(text, asked, &known).map_err(no_json)? {
+            Some(entry) => listed.segments.push(entry),
+            None => listed.odd += 1,
+        }
+    }
     Ok(listed)
+}
+
+/// The segment that an item is; `None` where it is none.
+fn entry<'t>(
+    text: &'t str,
+    asked: Asked<'_>,
+    known: impl Fn(&str, &str) -> Option<Meaning>,
+) -> Result<Option<Entry<'t>>, serde_json::Error> {
+    let member = asked.provider.id_member();
+    if let Some(id) = peek(text, member)
+        && let Some(meaning) = known(id, text)
+    {
+        return Ok(Some(Entry { id: id.to_owned(), text, content: Content::Known(meaning) }));
+    }
+    let segment = parse(text)?;
+    // The key must not become the name of a segment.
+    let id = id_of(&segment, member).filter(|id| asked.key.scrub(id) == *id).map(str::to_owned);
+    Ok(id.map(|id| Entry { id, text, content: Content::Read(segment) }))
 }
 
 /// The JSON of a 200 answer.
 fn body(answer: &Result<Answer, NoAnswer>, key: &ApiKey) -> Result<Value, Refusal> {
+    parse(text(answer, key)?).map_err(|error| no_json(&error, key))
+}
+
+fn no_json(error: &serde_json::Error, key: &ApiKey) -> Refusal {
+    malformed(&format!("answer is not JSON: {error}"), key)
+}
+
+/// The body of a 200 answer.
+fn text<'t>(answer: &'t Result<Answer, NoAnswer>, key: &ApiKey) -> Result<&'t str, Refusal> {
     let failed = |error| Refusal { outcome: Outcome::Failed, error };
     let answer = answer.as_ref().map_err(|error| failed(error.to_string()))?;
     let refused = |outcome, what| Err(Refusal { outcome, error: reason(answer, what, key) });
@@ -150,8 +221,7 @@ fn body(answer: &Result<Answer, NoAnswer>, key: &ApiKey) -> Result<Value, Refusa
         BodyError::Lost(why) => failed(why.clone()),
         other => malformed(&other.to_string(), key),
     })?;
-    let text = std::str::from_utf8(body).map_err(|error| malformed(&format!("answer is not UTF-8: {error}"), key))?;
-    parse(text).map_err(|error| malformed(&format!("answer is not JSON: {error}"), key))
+    std::str::from_utf8(body).map_err(|error| malformed(&format!("answer is not UTF-8: {error}"), key))
 }
 
 fn malformed(why: &str, key: &ApiKey) -> Refusal {
@@ -171,10 +241,15 @@ fn segment(body: Value, asked: Asked<'_>, id: &str) -> Result<Found, Refusal> {
 }
 
 /// The document of a segment in an answer.
-pub(super) fn document(found: Found, asked: Asked<'_>) -> Document {
-    let mut segment = found.segment;
+pub(super) fn document(mut segment: Value, asked: Asked<'_>) -> Document {
     asked.key.scrub_value(&mut segment);
     Document::new(segment, asked.provider.shape(), asked.ignore)
+}
+
+/// What bytes mean that hold this document; nothing to remember where they tell of a deletion.
+pub(super) fn meaning(document: &Document, provider: &dyn Provider, usage: Option<f64>) -> Option<Meaning> {
+    let is_there = !provider.about(document.value()).deleted;
+    is_there.then(|| Meaning { document: *document.hash(), usage })
 }
 
 /// What a document means, given what the file knows of its segment.

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::store::{Hash, SegmentId};
+use crate::model::SegmentState;
+use crate::store::{Hash, Latest, SegmentId};
 
 /// What some bytes tell of a segment that is there.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +16,14 @@ pub struct Meaning {
     pub document: Hash,
     /// What the provider says in them that the request cost.
     pub usage: Option<f64>,
+}
+
+impl Meaning {
+    /// Whether that is what the file knows: there, and with this document.
+    pub(super) fn is_of(&self, latest: &Latest) -> bool {
+        let is_same = latest.document.as_ref().is_some_and(|last| last.hash == self.document);
+        is_same && latest.state == SegmentState::Present
+    }
 }
 
 /// The last bytes that told of each segment, by their BLAKE3, and what they meant.

@@ -38,7 +38,7 @@ use overlap::Overlap;
 use schema::Weighed;
 
 pub use import::{BadLine, Configured, Import, ImportError, Imported, import};
-pub use judge::{Asked, Refusal, Verdict, Wanted, judge, judge_page};
+pub use judge::{Asked, Content, Entry, Listed, Refusal, Verdict, Wanted, judge, judge_page};
 pub use meaning::Meaning;
 pub use page::{Covered, Swept, Walk};
 pub use roster::Roster;
@@ -215,8 +215,7 @@ impl Poller {
 
     /// Moves the cache after the commit.
     async fn keep(&self, known: &Arc<Cached>, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) {
-        let latest = &known.now.latest;
-        if end.outcome == Outcome::Unchanged && end.etag == latest.etag && !latest.not_found {
+        if is_confirmed(&known.now.latest, end) {
             self.cache.confirm(known, checked(now)).await;
         } else {
             let before = SegmentNow { checked: known.checked(), ..known.now.clone() };
@@ -322,6 +321,11 @@ struct Ended {
 
 fn checked(now: Now) -> Moment {
     Moment { wall: now.wall, boot_ms: Some(now.boot_ms) }
+}
+
+/// Whether a poll ended without anything new but that it did.
+fn is_confirmed(latest: &Latest, end: &SegmentEnd) -> bool {
+    end.outcome == Outcome::Unchanged && end.etag == latest.etag && !latest.not_found
 }
 
 /// What the file knows of a segment after a poll is finished at `now` that made that version, if any.

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::judge::{Refusal, document, judge_page, weigh};
+use super::judge::{Asked, Content, Entry, Listed, Refusal, document, judge_page, meaning, weigh};
+use super::meaning::Meaning;
 use super::overlap::PageFlight;
-use super::{Asking, Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES, after};
+use super::{Asking, Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES, after, checked, is_confirmed};
 use crate::clock::Now;
-use crate::document::Document;
+use crate::document::{Document, parse};
 use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
 use crate::poll::Polled;
-use crate::provider::{Found, Listed, Provider};
 use crate::store::{Absence, BeginPoll, Error, Latest, SegmentEnd, SegmentId, SegmentNow};
 
 /// Whose list is walked through, and for which segments.
@@ -47,11 +47,20 @@ pub struct Covered {
 }
 
 /// A tracked segment, what the page says of it, and what the file knows of it.
-struct Item {
-    document: Document,
+struct Item<'t> {
+    /// As the page has it.
+    text: &'t str,
+    told: Holds,
     known: SegmentNow,
     /// Another answer has made a version of it since the page was asked for.
     is_overtaken: bool,
+}
+
+/// What a page says of a segment.
+enum Holds {
+    /// The same as the last time.
+    Known(Meaning),
+    Read(Document),
 }
 
 impl Poller {
@@ -73,7 +82,8 @@ impl Poller {
         };
 
         let _turn = flight.turn().await;
-        let listed = match judge_page(&answer, source.asked()) {
+        let known = |id: &str, text: &str| source.meanings.known(walk.roster.get(walk.name, id)?, text.as_bytes());
+        let listed = match judge_page(&answer, source.asked(), known) {
             Ok(listed) => listed,
             Err(Refusal { outcome, error }) => {
                 let ended = Ended { poll, now, outcome, error: Some(error), usage: None };
@@ -82,14 +92,14 @@ impl Poller {
             }
         };
         let step = sweep.take(&listed);
-        let usage = listed.usage;
+        let usage = listed.beside.usage;
         let mut items = self.items(source, walk, listed, &flight).await?;
         let gone = if step == Step::Complete { self.still_gone(walk, sweep).await? } else { Vec::new() };
         let since = sweep.began().map_or(now.wall, |began| began.wall.min(now.wall));
         let absence = Absence { segments: gone.iter().map(|known| known.id).collect(), since };
         let mut tries = 1;
         loop {
-            let told: Vec<Told<'_>> = items.iter().map(|item| (item, item.end(source.provider))).collect();
+            let told: Vec<Told<'_>> = items.iter().map(|item| (item, item.end(source.asked()))).collect();
             let (before, ends): (Vec<&Latest>, Vec<SegmentEnd>) =
                 told.iter().filter_map(|(item, end)| Some((&item.known.latest, end.clone()?))).unzip();
             let outcome =
@@ -120,17 +130,17 @@ impl Poller {
     }
 
     /// The tracked segments of a page, each once.
-    async fn items(
+    async fn items<'t>(
         &self,
         source: &Source,
         walk: Walk<'_>,
-        listed: Listed,
+        listed: Listed<'t>,
         flight: &PageFlight<'_>,
-    ) -> Result<Vec<Item>, Error> {
+    ) -> Result<Vec<Item<'t>>, Error> {
         let Walk { name, roster, all, .. } = walk;
         if all {
-            let new = listed.segments.iter().filter(|found| roster.get(name, &found.id).is_none());
-            let new: Vec<Arc<str>> = new.map(|found| Arc::from(found.id.as_str())).collect();
+            let new = listed.segments.iter().filter(|entry| roster.get(name, &entry.id).is_none());
+            let new: Vec<Arc<str>> = new.map(|entry| Arc::from(entry.id.as_str())).collect();
             if !new.is_empty() {
                 for (id, segment) in self.store.track(source.id, new).await? {
                     roster.add(&SegmentKey::new(name.clone(), id), segment);
@@ -138,18 +148,19 @@ impl Poller {
             }
         }
         let mut seen = HashSet::new();
-        let tracked = listed.segments.into_iter().filter_map(|found| {
-            let id = roster.get(name, &found.id).filter(|id| seen.insert(*id))?;
-            Some((id, found))
+        let tracked = listed.segments.into_iter().filter_map(|entry| {
+            let id = roster.get(name, &entry.id).filter(|id| seen.insert(*id))?;
+            Some((id, entry))
         });
-        let (ids, found): (Vec<SegmentId>, Vec<Found>) = tracked.unzip();
+        let (ids, entries): (Vec<SegmentId>, Vec<Entry<'t>>) = tracked.unzip();
         let known = self.cache.read_all(ids).await?;
-        let item = |(found, known): (Found, SegmentNow)| Item {
-            document: document(found, source.asked()),
+        let item = |(entry, known): (Entry<'t>, SegmentNow)| Item {
+            text: entry.text,
+            told: source.holds(known.id, entry),
             is_overtaken: flight.is_overtaken(known.id),
             known,
         };
-        Ok(found.into_iter().zip(known).map(item).collect())
+        Ok(entries.into_iter().zip(known).map(item).collect())
     }
 
     /// Segments that were not there before, and that the whole list lacks: they still are not. One that was never seen at
@@ -177,7 +188,11 @@ impl Poller {
                 continue;
             };
             let made = end.version.as_ref().and_then(|_| committed.next()).map(|made| &**made);
-            self.cache.renew(&key, || after(&item.known, end, made, now)).await;
+            if !is_confirmed(&item.known.latest, end) {
+                self.cache.renew(&key, || after(&item.known, end, made, now)).await;
+            } else if let Some(held) = self.cache.held(&key).await {
+                self.cache.confirm(&held, checked(now)).await;
+            }
             covered.push(Covered { key, outcome: end.outcome });
         }
         covered
@@ -185,13 +200,32 @@ impl Poller {
 }
 
 /// What a page means for a segment; nothing where the page saw something else than the single request that overtook it.
-type Told<'a> = (&'a Item, Option<SegmentEnd>);
+type Told<'a> = (&'a Item<'a>, Option<SegmentEnd>);
 
-impl Item {
+impl Source {
+    /// What an entry of a page says, which is remembered.
+    fn holds(&self, segment: SegmentId, entry: Entry<'_>) -> Holds {
+        let object = match entry.content {
+            Content::Known(meaning) => return Holds::Known(meaning),
+            Content::Read(object) => object,
+        };
+        let document = document(object, self.asked());
+        let meaning = meaning(&document, self.provider, None);
+        meaning.into_iter().for_each(|meaning| self.meanings.note(segment, entry.text.as_bytes(), meaning));
+        Holds::Read(document)
+    }
+}
+
+impl Item<'_> {
     /// What the page means for it.
-    fn end(&self, provider: &dyn Provider) -> Option<SegmentEnd> {
+    fn end(&self, asked: Asked<'_>) -> Option<SegmentEnd> {
         let SegmentNow { id, latest, .. } = &self.known;
-        let (outcome, version) = weigh(&self.document, provider, latest);
+        let (outcome, version) = match &self.told {
+            Holds::Known(meaning) if meaning.is_of(latest) => (Outcome::Unchanged, None),
+            // It was read before, so it can be read again.
+            Holds::Known(_) => weigh(&document(parse(self.text).ok()?, asked), asked.provider, latest),
+            Holds::Read(document) => weigh(document, asked.provider, latest),
+        };
         if self.is_overtaken && version.is_some() {
             // The next poll tells which of the two is newer.
             return None;

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::Listed;
 use crate::clock::Now;
-use crate::provider::{Listed, Page};
+use crate::provider::{Beside, Page};
 
 /// Segments asked for with each page; the largest size that is known to be accepted (PROVIDERS.md).
 pub const PAGE_SIZE: usize = 100;
@@ -102,20 +103,21 @@ impl Sweep {
     /// A list that says how many segments it has must bring them. Without that, "no next page" is believed, and a list
     /// that does not even say that ends with an empty page. "Another page follows" is believed until two pages in a row
     /// bring nothing new: the list has ended if these were empty, and runs in circles if they were not.
-    pub fn take(&mut self, listed: &Listed) -> Step {
+    pub fn take(&mut self, listed: &Listed<'_>) -> Step {
+        let Beside { has_next, total, .. } = listed.beside;
         let count = listed.segments.len() + listed.odd;
         let before = self.seen.len();
         (self.failures, self.has_passed) = (0, false);
-        self.seen.extend(listed.segments.iter().map(|found| found.id.clone()));
+        self.seen.extend(listed.segments.iter().map(|entry| entry.id.clone()));
         self.barren = if self.seen.len() == before { self.barren + 1 } else { 0 };
         self.odd |= listed.odd > 0;
-        self.total = listed.total.or(self.total);
+        self.total = total.or(self.total);
         self.pages += 1;
         // Past an empty page lies the next full one, if any.
         self.offset += if count == 0 { PAGE_SIZE } else { count };
 
         let all_counted = self.total.map(|total| self.seen.len() >= total);
-        let says_end = match listed.has_next {
+        let says_end = match has_next {
             Some(has_next) => !has_next,
             None => count == 0 || (all_counted.is_some() && count < PAGE_SIZE),
         };
@@ -141,14 +143,15 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::provider::Found;
+    use crate::poll::{Content, Entry};
 
-    fn listed(ids: std::ops::Range<usize>, has_next: Option<bool>, total: Option<usize>) -> Listed {
-        let found = |id: usize| Found { id: id.to_string(), segment: Value::Null, usage: None };
-        Listed { segments: ids.map(found).collect(), has_next, total, ..Listed::default() }
+    fn listed(ids: std::ops::Range<usize>, has_next: Option<bool>, total: Option<usize>) -> Listed<'static> {
+        let entry = |id: usize| Entry { id: id.to_string(), text: "null", content: Content::Read(Value::Null) };
+        let beside = Beside { has_next, total, usage: None };
+        Listed { segments: ids.map(entry).collect(), odd: 0, beside }
     }
 
-    fn sweep(pages: &[Listed]) -> (Vec<Step>, Sweep) {
+    fn sweep(pages: &[Listed<'_>]) -> (Vec<Step>, Sweep) {
         let mut sweep = Sweep::default();
         let steps = pages.iter().map(|page| sweep.take(page)).collect();
         (steps, sweep)

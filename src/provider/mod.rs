@@ -38,8 +38,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// The request for one page of the list of all segments.
     fn list(&self, page: Page) -> Request;
 
-    /// The segments in a 200 answer to [`Provider::list`]; the error says in a few words what is wrong with it.
-    fn listed(&self, body: Value) -> Result<Listed, &'static str>;
+    /// What stands beside the segments in a 200 answer to [`Provider::list`].
+    fn beside(&self, rest: &Value) -> Beside;
 
     /// What a document says about itself.
     fn about(&self, document: &Value) -> About;
@@ -105,33 +105,23 @@ pub struct Page {
     pub size: usize,
 }
 
-/// A page of a list, as far as it can be believed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Listed {
-    /// Its segments, in the order of the page.
-    pub segments: Vec<Found>,
-    /// Items that are no segments.
-    pub odd: usize,
-    /// Whether the provider says that another page follows, if it does.
+/// The member of a page in which its segments are, unless they are all of it.
+pub const ITEMS: &str = "data";
+
+/// What a page of a list says of the list, as far as it can be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// Whether another page follows.
     pub has_next: Option<bool>,
-    /// How many segments there are in all, if the provider says so.
+    /// How many segments there are in all.
     pub total: Option<usize>,
-    /// What the provider says that the request cost, in its own unit.
+    /// What the request cost, in the provider's own unit.
     pub usage: Option<f64>,
 }
 
-impl Listed {
-    /// The page of `items`, which bear their ids as `id`; `None` if that is no array.
-    fn of(items: Option<Value>, id: &str) -> Option<Self> {
-        let Some(Value::Array(items)) = items else { return None };
-        let count = items.len();
-        let found = |segment: Value| {
-            let id = text(&segment, id).filter(|id| !id.trim().is_empty())?.to_owned();
-            Some(Found { id, segment, usage: None })
-        };
-        let segments: Vec<Found> = items.into_iter().filter_map(found).collect();
-        Some(Self { odd: count - segments.len(), segments, ..Self::default() })
-    }
+/// The id that a segment bears as `member`, if it is one.
+pub fn id_of<'a>(segment: &'a Value, member: &str) -> Option<&'a str> {
+    text(segment, member).filter(|id| !id.trim().is_empty())
 }
 
 /// What `config` needs to know of every provider.

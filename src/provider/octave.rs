@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::{Call, Found, Listed, Page, Provider, Stamp, count, number, parameter, text, time};
+use super::{Beside, Call, Found, Page, Provider, Stamp, count, number, parameter, text, time};
 use crate::document::{Keyed, Shape};
 use crate::model::{About, ProviderEntry};
 use crate::transport::Request;
@@ -51,11 +51,9 @@ impl Provider for Octave {
         request("list", vec![("limit", page.size.to_string()), ("offset", page.offset.to_string())])
     }
 
-    fn listed(&self, mut body: Value) -> Result<Listed, &'static str> {
-        let items = if body.is_array() { Some(body.take()) } else { body.get_mut("data").map(Value::take) };
-        let listed = Listed::of(items, self.id_member()).ok_or("it has no array `data`")?;
-        let has_next = body.get("hasNext").and_then(Value::as_bool);
-        Ok(Listed { has_next, total: count(&body, "total"), usage: usage(&body), ..listed })
+    fn beside(&self, rest: &Value) -> Beside {
+        let has_next = rest.get("hasNext").and_then(Value::as_bool);
+        Beside { has_next, total: count(rest, "total"), usage: usage(rest) }
     }
 
     fn about(&self, document: &Value) -> About {
@@ -147,13 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_read_in_every_form() {
-        let page = |body| Octave.listed(body).map(|page| (page.segments.len(), page.odd, page.has_next, page.total));
-        let data = json!([{"oId": "sg_1"}, {"oId": "sg_2"}, 7]);
-        assert_eq!(page(json!({"data": data, "hasNext": true, "total": 9})), Ok((2, 1, Some(true), Some(9))));
-        assert_eq!(page(json!({"data": data})), Ok((2, 1, None, None)));
-        assert_eq!(page(data.clone()), Ok((2, 1, None, None)));
-        assert!(page(json!({"oId": "sg_1"})).is_err());
+    fn a_page_tells_of_the_list() {
+        let rest = json!({"_metadata": {"usage": 2}, "hasNext": true, "total": 9});
+        assert_eq!(Octave.beside(&rest), Beside { has_next: Some(true), total: Some(9), usage: Some(2.0) });
+        assert_eq!(Octave.beside(&json!({})), Beside::default());
+        assert_eq!(Octave.beside(&json!(null)), Beside::default());
+    }
+
+    #[test]
+    fn a_page_is_asked_for_by_what_comes_before_it() {
         let request = Octave.list(Page { number: 2, offset: 200, size: 100 });
         assert_eq!(request.query, [("limit", "100".to_owned()), ("offset", "200".to_owned())]);
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::{Call, Found, Listed, Page, Provider, Stamp, count, number, text, time, whole};
+use super::{Beside, Call, Found, Page, Provider, Stamp, count, number, text, time, whole};
 use crate::document::{Keyed, Shape};
 use crate::model::{About, ProviderEntry};
 use crate::transport::Request;
@@ -52,13 +52,11 @@ impl Provider for Statsig {
         request(&SEGMENTS, query)
     }
 
-    fn listed(&self, mut body: Value) -> Result<Listed, &'static str> {
-        let items = if body.is_array() { Some(body.take()) } else { body.get_mut("data").map(Value::take) };
-        let listed = Listed::of(items, self.id_member()).ok_or("it has no array `data`")?;
-        let pagination = body.get("pagination");
+    fn beside(&self, rest: &Value) -> Beside {
+        let pagination = rest.get("pagination");
         // A link without a scheme where there is a next page: worth a yes or no only.
         let has_next = pagination.and_then(|pagination| pagination.get("nextPage")).map(|next| !next.is_null());
-        Ok(Listed { has_next, total: pagination.and_then(|pagination| count(pagination, "totalItems")), ..listed })
+        Beside { has_next, total: pagination.and_then(|pagination| count(pagination, "totalItems")), usage: None }
     }
 
     fn about(&self, document: &Value) -> About {
@@ -147,14 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_read_in_every_form() {
-        let page = |body| Statsig.listed(body).map(|page| (page.segments.len(), page.odd, page.has_next, page.total));
-        let data = json!([{"id": "a"}, {"id": "b"}, {"name": "no id"}]);
-        assert_eq!(page(json!({"data": data, "pagination": {"nextPage": null}})), Ok((2, 1, Some(false), None)));
+    fn a_page_tells_of_the_list() {
+        let beside = |rest| {
+            let Beside { has_next, total, .. } = Statsig.beside(&rest);
+            (has_next, total)
+        };
+        assert_eq!(beside(json!({"pagination": {"nextPage": null}})), (Some(false), None));
         let more = json!({"nextPage": "/console/v1/segments?page=2", "totalItems": 7});
-        assert_eq!(page(json!({"data": data, "pagination": more})), Ok((2, 1, Some(true), Some(7))));
-        assert_eq!(page(data.clone()), Ok((2, 1, None, None)));
-        assert!(page(json!({"data": {"id": "a"}})).is_err());
+        assert_eq!(beside(json!({"pagination": more})), (Some(true), Some(7)));
+        assert_eq!(beside(json!(null)), (None, None));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use segsync::budget::Standing;
 use segsync::diff::{fold, unfold};
-use segsync::document::{Document, parse};
+use segsync::document::{Document, parse, peek};
 use segsync::model::{Outcome, SegmentState};
-use segsync::poll::{Asked, Verdict, Wanted, judge, judge_page};
+use segsync::poll::{Asked, Content, Meaning, Verdict, Wanted, judge, judge_page};
 use segsync::provider::{self, Provider};
 use segsync::secret::ApiKey;
 use segsync::store::{Latest, StoredDocument};
@@ -66,9 +66,19 @@ pub fn any(data: &[u8]) {
                 let wanted = Wanted { id: ID, validator: None, is_unlisted };
                 let verdict = judge(&answer, asked, wanted, &latest);
                 is_right(&verdict, answer.as_ref().expect("one"), asked, wanted, &latest);
+                if let Some(Meaning { document: hash, usage }) = verdict.meaning {
+                    let document = Some(StoredDocument { text: "{}".into(), hash });
+                    let latest = Latest { state: SegmentState::Present, document, ..latest.clone() };
+                    let again = judge(&answer, asked, wanted, &latest);
+                    assert_eq!(
+                        (again.outcome, again.usage),
+                        (Outcome::Unchanged, usage),
+                        "the bytes mean something else"
+                    );
+                }
             }
         }
-        a_page_is_told_whole(judge_page(&answer, asked), answer.as_ref().expect("one"));
+        a_page_is_told_whole(judge_page(&answer, asked, |_, _| None), answer.as_ref().expect("one"));
         calls_are_understood(*vendor, data);
     }
 }
@@ -137,7 +147,7 @@ fn is_right(verdict: &Verdict, answer: &Answer, asked: Asked<'_>, wanted: Wanted
 }
 
 /// Every item of a list is a segment or counted as odd.
-fn a_page_is_told_whole(page: Result<provider::Listed, segsync::poll::Refusal>, answer: &Answer) {
+fn a_page_is_told_whole(page: Result<segsync::poll::Listed<'_>, segsync::poll::Refusal>, answer: &Answer) {
     match page {
         Ok(page) => {
             let body = read(answer).filter(|_| answer.status == 200).expect("only JSON is a list");
@@ -146,6 +156,11 @@ fn a_page_is_told_whole(page: Result<provider::Listed, segsync::poll::Refusal>, 
             for found in page.segments {
                 assert!(!found.id.trim().is_empty() && !found.id.contains(KEY));
                 assert!(items.iter().any(|item| item["id"] == *found.id || item["oId"] == *found.id));
+                let Content::Read(segment) = &found.content else { panic!("nothing is known yet") };
+                assert_eq!(parse(found.text).as_ref().ok(), Some(segment));
+                let seen = ["id", "oId"].map(|member| peek(found.text, member));
+                let held = ["id", "oId"].map(|member| segment.get(member).and_then(Value::as_str));
+                assert!(seen.iter().zip(held).all(|(seen, held)| seen.is_none() || *seen == held), "{}", found.text);
             }
         }
         Err(refusal) => {

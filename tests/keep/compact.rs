@@ -287,6 +287,21 @@ fn every_verb_says_what_is_no_longer_kept() {
 }
 
 #[test]
+fn names_of_fields_go_with_the_last_change_that_bears_them() {
+    let room = tempfile::tempdir().expect("a folder");
+    let path = room.path().join("a.db");
+    let store = life(&path, &[Some(0), Some(9), Some(0), Some(1), Some(2)]);
+    let fields = "SELECT field FROM fields ORDER BY field";
+    assert_eq!(rows(&path, fields), ["deletedAt", "n", "name", "qualifyingQuestions[q].weight"]);
+    assert_eq!(compact(&store, BEGIN + 2500, 100), 1, "the delete");
+    assert_eq!(rows(&path, fields), ["deletedAt", "n", "name", "qualifyingQuestions[q].weight"]);
+    assert_eq!(compact(&store, BEGIN + 3500, 100), 1, "the restore");
+    assert_eq!(rows(&path, fields), ["n", "name", "qualifyingQuestions[q].weight"]);
+    drop(store);
+    assert_eq!(is_whole(&path).removed, 2);
+}
+
+#[test]
 fn every_cell_counts_beside_a_gap_as_well() {
     let room = tempfile::tempdir().expect("a folder");
     let path = room.path().join("a.db");

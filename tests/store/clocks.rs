@@ -214,6 +214,28 @@ async fn a_wait_ends_when_it_should_whatever_the_wall_clock_says() {
 }
 
 #[tokio::test]
+async fn a_wait_that_is_over_does_not_come_back_with_a_wall_clock_that_is_set_back() {
+    for set in [-24 * HOUR * 365, -24 * HOUR, -2_000] {
+        let world = World::new();
+        let (store, declared) = tracking(&world, &["a"]).await;
+        let a = &declared.segments[0];
+        let id = begin(&world, &store, a).await;
+        let held = world.now();
+        let throttled = end(id, held, a, Outcome::Throttled, None);
+        store
+            .finish_poll(FinishPoll { held_until: Some(held.wall.plus(Duration::from_secs(1))), ..throttled })
+            .await
+            .expect("ended");
+        store.beat(world.pass(1_500)).await.expect("written");
+        world.set(|hands| hands.wall += set);
+        let now = world.now();
+        let known = store.declare(vec![source("main", &["a"])], now).await.expect("declared");
+        let left = known.sources[0].held_until.map(|until| until.since(now.wall));
+        assert!(left.is_none_or(|left| left <= 0), "{set}: {left:?} ms are left");
+    }
+}
+
+#[tokio::test]
 async fn a_wait_does_not_come_back_with_a_wall_clock_that_lost_its_time() {
     // How long the wait is over at the last write, and what the wall clock says after the boot; what is left then.
     for (over, shift, left) in [

@@ -28,7 +28,7 @@ impl<'c> Writing<'c> {
     }
 
     /// Keeps the clock's row at the last write. Where the wall clock has been set since, what lies ahead of it goes along: a
-    /// provider's wait neither ends early nor grows. Comes before what is written by the new time; once is enough for jobs
+    /// provider's wait neither ends early nor grows, and one that is over does not come back. Comes before what is written by the new time; once is enough for jobs
     /// that are written together, unless the clock was set between them.
     pub(super) fn tick(&self, now: Now) -> rusqlite::Result<()> {
         if self.kept.get().is_some_and(|kept| is_near(kept, now)) {
@@ -68,7 +68,10 @@ fn tick(connection: &Connection, now: Now) -> rusqlite::Result<()> {
     let set = set_between(boot_ms, wall, now);
     if set.saturating_abs() > SLEW {
         connection
-            .prepare_cached("UPDATE sources SET held_until = CAST(held_until + ?1 AS INTEGER) WHERE held_until > ?2")?
+            .prepare_cached(
+                "UPDATE sources SET held_until = CASE WHEN held_until > ?2 THEN CAST(held_until + ?1 AS INTEGER) END
+                 WHERE held_until IS NOT NULL",
+            )?
             .execute(params![set, wall])?;
     }
     connection

@@ -28,8 +28,8 @@ impl<'c> Writing<'c> {
     }
 
     /// Keeps the clock's row at the last write. Where the wall clock has been set since, what lies ahead of it goes along: a
-    /// provider's wait neither ends early nor grows, and one that is over does not come back. Comes before what is written by the new time; once is enough for jobs
-    /// that are written together, unless the clock was set between them.
+    /// provider's wait neither ends early nor grows, and one that is over does not come back. Comes before what is written by
+    /// the new time; once is enough for jobs that are written together, unless the clock was set between them.
     pub(super) fn tick(&self, now: Now) -> rusqlite::Result<()> {
         if self.kept.get().is_some_and(|kept| is_near(kept, now)) {
             return Ok(());

@@ -236,6 +236,27 @@ async fn a_wait_that_is_over_does_not_come_back_with_a_wall_clock_that_is_set_ba
 }
 
 #[tokio::test]
+async fn a_wait_that_is_written_after_the_clock_was_set_counts_from_when_it_was_told() {
+    for set in [-24 * HOUR * 365, HOUR, 400] {
+        let world = World::new();
+        let (store, declared) = tracking(&world, &["a"]).await;
+        let a = &declared.segments[0];
+        let id = begin(&world, &store, a).await;
+        let told = world.now();
+        world.set(|hands| hands.wall += set);
+        store.beat(world.pass(2)).await.expect("another job comes first");
+        let throttled = end(id, told, a, Outcome::Throttled, None);
+        store.finish_poll(FinishPoll { held_until: Some(told.wall.plus(DAY)), ..throttled }).await.expect("ended");
+        let now = world.now();
+        let known = store.declare(vec![source("main", &["a"])], now).await.expect("declared");
+        let left = known.sources[0].held_until.expect("a wait").since(now.wall);
+        // What may be a slewed clock is let be.
+        let wrong = if set.abs() > 1_000 { 0 } else { set };
+        assert_eq!(left, 24 * HOUR - (now.boot_ms - told.boot_ms) - wrong, "{set}");
+    }
+}
+
+#[tokio::test]
 async fn a_wait_does_not_come_back_with_a_wall_clock_that_lost_its_time() {
     // How long the wait is over at the last write, and what the wall clock says after the boot; what is left then.
     for (over, shift, left) in [

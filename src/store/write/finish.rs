@@ -102,6 +102,7 @@ fn finish(writing: &Writing<'_>, end: &FinishPoll) -> Result<(i64, Vec<VersionEn
             .execute(params![source, state.as_str(), end.now.wall.0, error])?;
     }
     if let Some(until) = end.held_until {
+        let until = writing.by_its_clock(until, end.now)?;
         connection
             .prepare_cached("UPDATE sources SET held_until = ?2 WHERE id = ?1")?
             .execute(params![source, until.0])?;

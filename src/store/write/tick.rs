@@ -6,6 +6,7 @@ use std::ops::Deref;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::Now;
+use crate::model::UnixMs;
 
 /// The wall clock is slewed, or was read a moment later: no more than this is no setting, in milliseconds.
 const SLEW: i64 = 1000;
@@ -38,6 +39,12 @@ impl<'c> Writing<'c> {
         self.kept.set(Some(now));
         Ok(())
     }
+
+    /// A time that was told at `now`, by the clock of the file: what was written before may know that the clock was set since.
+    pub(super) fn by_its_clock(&self, time: UnixMs, now: Now) -> rusqlite::Result<UnixMs> {
+        let set = last(self.connection)?.map_or(0, |(boot_ms, wall_ms)| -set_between(boot_ms, wall_ms, now));
+        Ok(if set.saturating_abs() > SLEW { UnixMs(time.0.saturating_add(set)) } else { time })
+    }
 }
 
 impl Deref for Writing<'_> {
@@ -58,13 +65,18 @@ fn is_near(kept: Now, now: Now) -> bool {
     apart.saturating_abs() <= SLEW && set_between(kept.boot_ms, kept.wall.0, now).saturating_abs() <= SLEW
 }
 
-fn tick(connection: &Connection, now: Now) -> rusqlite::Result<()> {
-    let last = connection
+/// The clocks at the last write.
+fn last(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    connection
         .prepare_cached("SELECT monotonic_ms, wall_ms FROM clock")?
-        .query_row([], |row| Ok((row.get::<_, i64>("monotonic_ms")?, row.get::<_, i64>("wall_ms")?)))
-        .optional()?;
+        .query_row([], |row| Ok((row.get("monotonic_ms")?, row.get("wall_ms")?)))
+        .optional()
+}
+
+fn tick(connection: &Connection, now: Now) -> rusqlite::Result<()> {
     // Jobs of one commit may have read the clocks in another order.
-    let Some((boot_ms, wall)) = last.filter(|(boot_ms, _)| *boot_ms <= now.boot_ms) else { return Ok(()) };
+    let last = last(connection)?.filter(|(boot_ms, _)| *boot_ms <= now.boot_ms);
+    let Some((boot_ms, wall)) = last else { return Ok(()) };
     let set = set_between(boot_ms, wall, now);
     if set.saturating_abs() > SLEW {
         connection
@@ -85,7 +97,6 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::model::UnixMs;
 
     const HOUR: i64 = 3_600_000;
 

@@ -29,7 +29,9 @@ impl Daemon {
         let socket = UnixDatagram::bind(&path).expect("a socket");
         let log = std::fs::File::create(folder.path().join("log")).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_segsync"));
-        command.args(["run", "-c"]).arg(config).env("NOTIFY_SOCKET", &path).stdin(Stdio::null()).stderr(log);
+        command.args(["run", "-c"]).arg(config).stdin(Stdio::null()).stderr(log);
+        // As `systemd/segsync.service` sets it.
+        command.env("NOTIFY_SOCKET", &path).env("MALLOC_ARENA_MAX", "1");
         let began = Instant::now();
         Self { child: command.kill_on_drop(true).spawn().expect("it starts"), socket, began }
     }

@@ -57,7 +57,10 @@ pub struct Source {
     ignore: Vec<Path>,
     health: Mutex<Health>,
     overlap: Overlap,
-    meanings: Meanings,
+    /// The bodies of single answers.
+    bodies: Meanings,
+    /// The items of its list.
+    items: Meanings,
     /// What is known of changes of its schema; `None` until it is read from the file.
     drift: tokio::sync::Mutex<Option<Drift<SegmentId>>>,
 }
@@ -67,8 +70,8 @@ impl Source {
     pub fn new(known: &KnownSource, provider: &'static dyn Provider, transport: Transport, ignore: Vec<Path>) -> Self {
         let (health, overlap) = (Mutex::new(Health::new(known.state)), Overlap::default());
         let drift = tokio::sync::Mutex::new(None);
-        let (id, name, meanings) = (known.id, known.name.clone(), Meanings::default());
-        Self { id, name, provider, transport, ignore, health, overlap, meanings, drift }
+        let (id, name, bodies, items) = (known.id, known.name.clone(), Meanings::default(), Meanings::default());
+        Self { id, name, provider, transport, ignore, health, overlap, bodies, items, drift }
     }
 }
 
@@ -361,10 +364,10 @@ impl Source {
         let Ok(Answer { status: 200, body: Ok(body), etag, .. }) = answer else {
             return judge(answer, self.asked(), wanted, latest);
         };
-        let known = self.meanings.known(segment, body);
+        let known = self.bodies.known(segment, body);
         known.and_then(|meaning| Verdict::of_known(meaning, etag.as_deref(), latest)).unwrap_or_else(|| {
             let verdict = judge(answer, self.asked(), wanted, latest);
-            verdict.meaning.into_iter().for_each(|meaning| self.meanings.note(segment, body, meaning));
+            verdict.meaning.into_iter().for_each(|meaning| self.bodies.note(segment, body, meaning));
             verdict
         })
     }

@@ -58,10 +58,8 @@ pub(super) struct PageFlight<'a>(&'a Overlap);
 
 impl PageFlight<'_> {
     /// The turn to judge and commit the page.
-    pub(super) async fn turn(&self) -> RwLockWriteGuard<'_, ()> {
-        let turn = self.0.turn.write().await;
-        self.0.pages.fetch_add(1, Ordering::Relaxed);
-        turn
+    pub(super) async fn turn(&self) -> PageTurn<'_> {
+        PageTurn { pages: &self.0.pages, _turn: self.0.turn.write().await }
     }
 
     /// Whether a single request made a version of it since the page was asked for.
@@ -70,8 +68,37 @@ impl PageFlight<'_> {
     }
 }
 
+/// The turn of a page, which counts once it is over: until then, what is known may be from before it.
+pub(super) struct PageTurn<'a> {
+    pages: &'a AtomicU64,
+    /// Given back after it has been counted.
+    _turn: RwLockWriteGuard<'a, ()>,
+}
+
+impl Drop for PageTurn<'_> {
+    fn drop(&mut self) {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for PageFlight<'_> {
     fn drop(&mut self) {
         *self.0.made() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_counts_once_its_turn_is_over() {
+        let overlap = Overlap::default();
+        let flight = overlap.begin_page();
+        let turn = flight.turn().await;
+        // What a single request reads here may be from before the page's commit.
+        let before = overlap.pages();
+        drop(turn);
+        assert_ne!(overlap.pages(), before);
     }
 }

@@ -82,7 +82,7 @@ impl Poller {
         };
 
         let _turn = flight.turn().await;
-        let known = |id: &str, text: &str| source.meanings.known(walk.roster.get(walk.name, id)?, text.as_bytes());
+        let known = |id: &str, text: &str| source.items.known(walk.roster.get(walk.name, id)?, text.as_bytes());
         let listed = match judge_page(&answer, source.asked(), known) {
             Ok(listed) => listed,
             Err(Refusal { outcome, error }) => {
@@ -211,7 +211,7 @@ impl Source {
         };
         let document = document(object, self.asked());
         let meaning = meaning(&document, self.provider, None);
-        meaning.into_iter().for_each(|meaning| self.meanings.note(segment, entry.text.as_bytes(), meaning));
+        meaning.into_iter().for_each(|meaning| self.items.note(segment, entry.text.as_bytes(), meaning));
         Holds::Read(document)
     }
 }

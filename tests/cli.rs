@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use assert_cmd::cargo::CommandCargoExt;
-use file::{Fixture, at, key, now, one_day};
+use file::{Fixture, at, key, one_day};
 use segsync::clock::Clock;
 use segsync::document::parse;
 use segsync::model::{Outcome, PollKind, SourceName, SourceState, UnixMs};
@@ -507,13 +507,13 @@ async fn status_tells_what_each_account_waits_for() {
     configuration(&file, sources, "1m", "[{ requests = 2, per = \"10m\" }]");
     let hold = |source: &str, kept: UnixMs| {
         let (source, segment) = (file.sources[&SourceName::new(source)], None);
-        let store = file.store.clone();
+        let (store, now) = (file.store.clone(), Clock::system().now());
         async move {
-            let begin = BeginPoll { source, segment, kind: PollKind::Sweep, now: now(ago("1m")) };
+            let begin = BeginPoll { source, segment, kind: PollKind::Sweep, now };
             let poll = store.begin_poll(begin).await.expect("begun");
             let end = FinishPoll {
                 poll,
-                now: now(ago("1m")),
+                now,
                 outcome: Outcome::Throttled,
                 http_status: Some(429),
                 bytes: None,

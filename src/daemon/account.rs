@@ -246,14 +246,14 @@ impl Account {
 
     async fn get(&self, worker: &Worker, key: &SegmentKey, mut flight: Flight<'_>, kind: PollKind, leave: Leave<'_>) {
         let Some(segment) = self.roster.get(&key.source, &key.id) else { return };
-        let work = flight.work;
+        let (work, begun) = (flight.work, self.now());
         let is_unlisted = self.desk().unlisted.contains(key);
         match self.poller.get(&worker.source, Get { key, segment, kind, is_unlisted }, leave).await {
             // Given up: the flight ends with its drop.
             Ok(None) => (),
             Ok(Some(polled)) => {
                 let now = self.clock.now();
-                report::works(&self.board, now);
+                report::works(&self.board, begun, now);
                 self.board.answered(key, polled.outcome, now);
                 let (ended, story) = (Ended::from(polled.outcome), self.board.polled(work, &polled, now));
                 flight.told = Some(told(&polled));

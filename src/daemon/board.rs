@@ -28,6 +28,8 @@ struct Standing {
     /// What the ages of copies count from.
     start: Option<Now>,
     store_error: Option<StoreTrouble>,
+    /// When the store last failed.
+    store_failed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -176,13 +178,19 @@ impl Board {
         let ends = matches!(failure, store::Error::Displaced { .. });
         let mut board = self.lock();
         let since = board.store_error.as_ref().map(|trouble| trouble.since);
+        board.store_failed_at = Some(now.mono);
         board.store_error = Some(StoreTrouble { since: since.unwrap_or(now.wall), error: failure.to_string() });
         since.is_none() && !ends
     }
 
-    /// The store works; since when it had not, if so.
-    pub(super) fn store_works(&self) -> Option<UnixMs> {
-        self.lock().store_error.take().map(|trouble| trouble.since)
+    /// The store has done what was begun then; since when it had not worked, if so. What was begun before the last failure may
+    /// have been done before it.
+    pub(super) fn store_works(&self, begun: Instant) -> Option<UnixMs> {
+        let mut board = self.lock();
+        if board.store_failed_at.is_some_and(|failed| begun < failed) {
+            return None;
+        }
+        board.store_error.take().map(|trouble| trouble.since)
     }
 
     pub(super) fn store_error(&self) -> Option<StoreTrouble> {
@@ -207,5 +215,29 @@ impl Board {
             last_error: source.last_error.clone(),
             segments,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_was_begun_before_a_failure_does_not_end_it() {
+        let board = Board(Mutex::new(Standing::default()));
+        let at = |seconds| Now {
+            mono: Instant::now() + Duration::from_secs(seconds),
+            wall: UnixMs(i64::try_from(seconds).expect("few")),
+            boot_ms: 0,
+        };
+        let failure = store::Error::Other { path: Path::new("a.db").into(), reason: "it is gone".into() };
+        let (begun, failed, later) = (at(100), at(200), at(300));
+        assert!(board.store_failed(&failure, failed));
+        assert_eq!(board.store_works(begun.mono), None);
+        assert!(!board.store_failed(&failure, failed), "no news");
+        assert_eq!(board.store_works(later.mono), Some(failed.wall));
+        assert!(board.store_failed(&failure, later));
     }
 }

@@ -23,7 +23,7 @@ impl Account {
         kind: PollKind,
         leave: Leave<'_>,
     ) {
-        let work = flight.work;
+        let (work, begun) = (flight.work, self.clock.now().mono);
         let mut sweep = self.desk().sweeps.remove(source).unwrap_or_default();
         let walk = Walk { name: source, roster: &self.roster, all: worker.all, kind };
         let swept = match self.poller.page(&worker.source, walk, &mut sweep, leave).await {
@@ -38,7 +38,7 @@ impl Account {
             }
         };
         let now = self.clock.now();
-        report::works(&self.board, now);
+        report::works(&self.board, begun, now);
         let story = self.board.polled(work, &swept.polled, now);
         let Some(step) = swept.step else {
             return self.page_failed(source, sweep, flight, (&swept.polled, story));

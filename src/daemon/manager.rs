@@ -83,9 +83,10 @@ impl Manager {
                 account.pulse.ask().await;
             }
             // A disk that says no answers: a restart would not make room on it.
-            let written = store.beat(clock.now()).await;
+            let begun = clock.now();
+            let written = store.beat(begun).await;
             if let Some(account) = accounts.first() {
-                report::written(&account.board, written, clock.now());
+                report::written(&account.board, written, begun.mono, clock.now());
             }
             self.tell(Notice::Alive);
         }

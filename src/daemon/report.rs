@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::board::{Board, Sense, Story};
@@ -112,17 +113,17 @@ pub(super) fn store_failed(board: &Board, work: &Work, failure: &store::Error, n
 }
 
 /// Logs where the database fails or works again, from a write of nothing.
-pub(super) fn written(board: &Board, written: Result<(), store::Error>, now: Now) {
+pub(super) fn written(board: &Board, written: Result<(), store::Error>, begun: Instant, now: Now) {
     match written {
         Err(failure) if board.store_failed(&failure, now) => error!("failed to {failure}; trying again"),
         Err(failure) => debug!("failed to {failure}"),
-        Ok(()) => works(board, now),
+        Ok(()) => works(board, begun, now),
     }
 }
 
-/// Logs that the database works again, if it had not.
-pub(super) fn works(board: &Board, now: Now) {
-    if let Some(since) = board.store_works() {
+/// Logs that the database works again, if it had not: it has done what was begun then.
+pub(super) fn works(board: &Board, begun: Instant, now: Now) {
+    if let Some(since) = board.store_works(begun) {
         let lasting = Duration::from_millis(u64::try_from(now.wall.since(since)).unwrap_or(0));
         info!(lasting_ms = millis(lasting), "the database can be written again after {}", span(lasting));
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
+use super::flight::InFlight;
 use super::pulse::Pulse;
 use super::report;
 use crate::budget::{Budget, Capacity, Permit};
@@ -67,23 +68,6 @@ pub(super) struct Desk {
     pub(super) asks: HashMap<SegmentKey, watch::Sender<Option<Told>>>,
     /// Those of them that are polled for this once only.
     pub(super) once: HashSet<SegmentKey>,
-}
-
-/// What is under way of one source.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct InFlight {
-    /// Polls whose end is not in the file yet.
-    polls: usize,
-    /// Those of them whose request is out, or about to be sent.
-    pub(super) requests: usize,
-}
-
-impl InFlight {
-    /// Whether one more may start. What an answer brings is written while the next request is out, but a store that does
-    /// not keep up must not let answers pile up.
-    fn has_slot(self, concurrency: usize) -> bool {
-        self.requests < concurrency && self.polls < 2 * concurrency
-    }
 }
 
 impl Desk {
@@ -223,13 +207,12 @@ impl Account {
         let Next::Poll(work, kind) = self.next(permit.capacity()) else { return };
         let mut desk = self.desk();
         desk.schedule.start(&work, self.now());
-        let in_flight = desk.in_flight.entry(work.source().clone()).or_default();
-        (in_flight.polls, in_flight.requests) = (in_flight.polls + 1, in_flight.requests + 1);
+        desk.in_flight.entry(work.source().clone()).or_default().start();
         drop(desk);
         let (account, give_up) = (Arc::clone(self), crew.give_up.clone());
         crew.tasks.spawn(async move {
-            let out = Out { account: &account, source: work.source(), is_out: AtomicBool::new(true) };
-            let flight = Flight { account: &account, work: &work, out: &out, landed: false, told: None };
+            let out = Out::of(&account, work.source());
+            let flight = Flight::of(&account, &work, &out);
             let leave = Leave { permit, give_up: &give_up, answered: &|| out.is_back() };
             account.poll(flight, kind, leave).await;
         });
@@ -332,7 +315,12 @@ struct Out<'a> {
     is_out: AtomicBool,
 }
 
-impl Out<'_> {
+impl<'a> Out<'a> {
+    /// The request of a poll of `source` that has just started.
+    fn of(account: &'a Account, source: &'a SourceName) -> Self {
+        Self { account, source, is_out: AtomicBool::new(true) }
+    }
+
     /// Another one may be sent in its place.
     fn is_back(&self) {
         self.take_back(&mut self.account.desk());
@@ -343,7 +331,7 @@ impl Out<'_> {
         if self.is_out.swap(false, Ordering::Relaxed)
             && let Some(in_flight) = desk.in_flight.get_mut(self.source)
         {
-            in_flight.requests = in_flight.requests.saturating_sub(1);
+            in_flight.is_back();
         }
     }
 }
@@ -358,7 +346,12 @@ pub(super) struct Flight<'a> {
     told: Option<Told>,
 }
 
-impl Flight<'_> {
+impl<'a> Flight<'a> {
+    /// A poll that has just started.
+    fn of(account: &'a Account, work: &'a Work, out: &'a Out<'a>) -> Self {
+        Self { account, work, out, landed: false, told: None }
+    }
+
     pub(super) fn land(self, ended: Ended) {
         let now = self.account.now();
         self.land_since(ended, now);
@@ -377,7 +370,7 @@ impl Flight<'_> {
         let mut desk = self.account.desk();
         self.out.take_back(&mut desk);
         if let Some(in_flight) = desk.in_flight.get_mut(self.work.source()) {
-            in_flight.polls = in_flight.polls.saturating_sub(1);
+            in_flight.end();
         }
         desk.schedule.end(self.work, ended, now);
         if let Work::Get(key) = self.work
@@ -408,18 +401,4 @@ fn told(polled: &Polled) -> Told {
         _ => "the provider did not tell",
     };
     Told::Failed(polled.error.as_deref().unwrap_or(usual).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_do_not_pile_up_where_the_store_does_not_keep_up() {
-        let has_slot = |requests, polls| InFlight { requests, polls }.has_slot(2);
-        assert!(has_slot(0, 0) && has_slot(1, 1));
-        assert!(!has_slot(2, 2), "as many requests as may be out");
-        assert!(has_slot(0, 2) && has_slot(1, 3), "what is being written keeps no request waiting");
-        assert!(!has_slot(0, 4), "but not without end");
-    }
 }

@@ -6,6 +6,7 @@ mod account;
 mod asks;
 mod board;
 mod build;
+mod flight;
 mod front;
 mod keep;
 mod listing;

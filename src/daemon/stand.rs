@@ -63,7 +63,7 @@ impl Account {
             pace: usage.pace,
             stretch: stretch.wishes,
             own_stretch: stretch.promises,
-            in_flight: desk.in_flight.values().map(|of| of.requests).sum(),
+            in_flight: desk.in_flight.values().map(|of| of.requests()).sum(),
             next_poll: next_poll.map(|at| at.saturating_duration_since(now)),
         };
         (live, stretch)

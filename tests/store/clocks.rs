@@ -183,6 +183,12 @@ async fn an_interrupted_poll_that_ends_in_the_future_still_does_after_a_reboot()
     }
 }
 
+/// A refusal that asks for a wait.
+async fn hold(store: &Store, end: FinishPoll, wait: Duration) {
+    let held_until = Some(end.now.wall.plus(wait));
+    store.finish_poll(FinishPoll { held_until, ..end }).await.expect("ended");
+}
+
 #[tokio::test]
 async fn a_wait_ends_when_it_should_whatever_the_wall_clock_says() {
     let year = 365 * 24 * HOUR;
@@ -190,10 +196,8 @@ async fn a_wait_ends_when_it_should_whatever_the_wall_clock_says() {
         let world = World::new();
         let (store, declared) = tracking(&world, &["a"]).await;
         let a = &declared.segments[0];
-        let id = begin(&world, &store, a).await;
-        let held = world.now();
-        let throttled = end(id, held, a, Outcome::Throttled, None);
-        store.finish_poll(FinishPoll { held_until: Some(held.wall.plus(DAY)), ..throttled }).await.expect("ended");
+        let (id, held) = (begin(&world, &store, a).await, world.now());
+        hold(&store, end(id, held, a, Outcome::Throttled, None), DAY).await;
         let left = async |store: &Store| {
             let now = world.now();
             let known = store.declare(vec![source("main", &["a"])], now).await.expect("declared");
@@ -219,13 +223,8 @@ async fn a_wait_that_is_over_does_not_come_back_with_a_wall_clock_that_is_set_ba
         let world = World::new();
         let (store, declared) = tracking(&world, &["a"]).await;
         let a = &declared.segments[0];
-        let id = begin(&world, &store, a).await;
-        let held = world.now();
-        let throttled = end(id, held, a, Outcome::Throttled, None);
-        store
-            .finish_poll(FinishPoll { held_until: Some(held.wall.plus(Duration::from_secs(1))), ..throttled })
-            .await
-            .expect("ended");
+        let (id, held) = (begin(&world, &store, a).await, world.now());
+        hold(&store, end(id, held, a, Outcome::Throttled, None), Duration::from_secs(1)).await;
         store.beat(world.pass(1_500)).await.expect("written");
         world.set(|hands| hands.wall += set);
         let now = world.now();
@@ -245,8 +244,7 @@ async fn a_wait_that_is_written_after_the_clock_was_set_counts_from_when_it_was_
         let told = world.now();
         world.set(|hands| hands.wall += set);
         store.beat(world.pass(2)).await.expect("another job comes first");
-        let throttled = end(id, told, a, Outcome::Throttled, None);
-        store.finish_poll(FinishPoll { held_until: Some(told.wall.plus(DAY)), ..throttled }).await.expect("ended");
+        hold(&store, end(id, told, a, Outcome::Throttled, None), DAY).await;
         let now = world.now();
         let known = store.declare(vec![source("main", &["a"])], now).await.expect("declared");
         let left = known.sources[0].held_until.expect("a wait").since(now.wall);
@@ -268,10 +266,8 @@ async fn a_wait_does_not_come_back_with_a_wall_clock_that_lost_its_time() {
         let world = World::new();
         let (store, declared) = tracking(&world, &["a"]).await;
         let a = &declared.segments[0];
-        let id = begin(&world, &store, a).await;
-        let held = world.now();
-        let throttled = end(id, held, a, Outcome::Throttled, None);
-        store.finish_poll(FinishPoll { held_until: Some(held.wall.plus(DAY)), ..throttled }).await.expect("ended");
+        let (id, held) = (begin(&world, &store, a).await, world.now());
+        hold(&store, end(id, held, a, Outcome::Throttled, None), DAY).await;
         store.beat(world.pass(24 * HOUR + over)).await.expect("written");
         store.close().await.expect("closed");
         world.set(|hands| {

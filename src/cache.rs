@@ -129,7 +129,7 @@ impl Cache {
         self.readers.all_now(ids).await
     }
 
-    /// What is held of a segment. Nobody has asked for it: it counts for nothing when something has to go.
+    /// What is held of a segment; one that is not held does not count as asked for.
     pub async fn held(&self, key: &SegmentKey) -> Option<Arc<Cached>> {
         if self.entries.contains_key(key) { self.entries.get(key).await } else { None }
     }

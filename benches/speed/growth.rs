@@ -1,7 +1,7 @@
 //! Whether the cost of a segment stays the same where there are more of them, as a table and as `docs/growth.svg`.
 //!
-//! Costs are CPU time: what else the machine does leaves it nearly whole. What a process takes with a single segment is
-//! taken off.
+//! Costs are CPU time: what else the machine does leaves it nearly whole. What a daemon takes with a single segment is taken
+//! off from starts and memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

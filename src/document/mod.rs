@@ -8,7 +8,7 @@ mod page;
 mod read;
 mod shape;
 
-pub use page::{Opened, open, peek};
+pub use page::{Opened, open_list, peek_member};
 pub use read::parse;
 pub use shape::{KeyPath, Keyed, Shape};
 

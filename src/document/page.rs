@@ -20,7 +20,7 @@ pub struct Opened<'t> {
 
 /// Reads JSON text apart from the items of its array `member`, or of the text itself where that is an array. Of equal keys in
 /// one object the last counts, as in [`parse`].
-pub fn open<'t>(text: &'t str, member: &str) -> Result<Opened<'t>, Error> {
+pub fn open_list<'t>(text: &'t str, member: &str) -> Result<Opened<'t>, Error> {
     if !text.trim_start().starts_with(['{', '[']) {
         return Ok(Opened { items: None, rest: parse(text)? });
     }
@@ -31,7 +31,7 @@ pub fn open<'t>(text: &'t str, member: &str) -> Result<Opened<'t>, Error> {
 }
 
 /// The last member `name` of an object, where that is a plain string; a quick look that takes no care for what stands around it.
-pub fn peek<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+pub fn peek_member<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut reader = Deserializer::from_str(text);
     reader.deserialize_map(Peek(name)).ok()?
 }
@@ -179,11 +179,12 @@ mod tests {
 
     #[test]
     fn items_are_left_as_they_are_written() {
-        let opened = open(r#" {"total": 1.50, "data": [ {"id":"a", "x": 1e0}, 7 ,[]] , "next":{"a":[1]}} "#, "data");
+        let opened =
+            open_list(r#" {"total": 1.50, "data": [ {"id":"a", "x": 1e0}, 7 ,[]] , "next":{"a":[1]}} "#, "data");
         let Opened { items, rest } = opened.expect("JSON");
         assert_eq!(items, Some(vec![r#"{"id":"a", "x": 1e0}"#, "7", "[]"]));
         assert_eq!(rest.to_string(), r#"{"next":{"a":[1]},"total":1.50}"#);
-        let Opened { items, rest } = open(r#"[{"id":"a"}]"#, "data").expect("JSON");
+        let Opened { items, rest } = open_list(r#"[{"id":"a"}]"#, "data").expect("JSON");
         assert_eq!((items, rest), (Some(vec![r#"{"id":"a"}"#]), json!(null)));
     }
 
@@ -192,40 +193,40 @@ mod tests {
         for text in
             ["{}", "7", "\"data\"", "null", r#"{"data":{"a":[1]}}"#, r#"{"data":7.5e3,"b":1}"#, r#"{"data":"x"}"#]
         {
-            assert_eq!(open(text, "data").expect("JSON").items, None, "{text}");
+            assert_eq!(open_list(text, "data").expect("JSON").items, None, "{text}");
         }
         for text in
             [r#"{"data":null}"#, r#"{"data":true}"#, r#"{"data":[1],"data":2}"#, r#"{"data":-2}"#, r#"{"data":1.5}"#]
         {
-            assert_eq!(open(text, "data").expect("JSON").items, None, "{text}");
+            assert_eq!(open_list(text, "data").expect("JSON").items, None, "{text}");
         }
-        let twice = open(r#"{"data":2,"data":[1],"a":1,"a":2}"#, "data").expect("JSON");
+        let twice = open_list(r#"{"data":2,"data":[1],"a":1,"a":2}"#, "data").expect("JSON");
         assert_eq!((twice.items, twice.rest), (Some(vec!["1"]), json!({"a": 2})));
     }
 
     #[test]
     fn what_is_no_json_is_refused() {
         for text in ["", "{", "[1", r#"{"data":[1],}"#, "[1]]", r#"{"data":[01]}"#, r#"{"a":"\ud800","data":[]}"#] {
-            assert!(open(text, "data").is_err(), "{text}");
+            assert!(open_list(text, "data").is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_private_key_is_a_key_like_any_other() {
         let text = r#"{"$serde_json::private::Number":"5","data":[{"$serde_json::private::RawValue":"[1]"}]}"#;
-        let Opened { items, rest } = open(text, "data").expect("JSON");
+        let Opened { items, rest } = open_list(text, "data").expect("JSON");
         assert_eq!(items, Some(vec![r#"{"$serde_json::private::RawValue":"[1]"}"#]));
         assert_eq!(rest.to_string(), r#"{"$serde_json::private::Number":"5"}"#);
-        assert_eq!(peek(r#"{"$serde_json::private::Number":"5","id":"a"}"#, "id"), Some("a"));
+        assert_eq!(peek_member(r#"{"$serde_json::private::Number":"5","id":"a"}"#, "id"), Some("a"));
     }
 
     #[test]
     fn a_plain_member_is_seen() {
-        assert_eq!(peek(r#"{"x":{"id":"b"},"\u0069d":"a"}"#, "id"), Some("a"));
-        assert_eq!(peek(r#"{"id":"a","id":"b"}"#, "id"), Some("b"));
+        assert_eq!(peek_member(r#"{"x":{"id":"b"},"\u0069d":"a"}"#, "id"), Some("a"));
+        assert_eq!(peek_member(r#"{"id":"a","id":"b"}"#, "id"), Some("b"));
         for text in ["7", "[]", "{}", r#"{"id":7}"#, r#"{"id":"a","id":null}"#, r#"{"id":"\u0061"}"#, r#"{"id":"a"#, ""]
         {
-            assert_eq!(peek(text, "id"), None, "{text}");
+            assert_eq!(peek_member(text, "id"), None, "{text}");
         }
     }
 }

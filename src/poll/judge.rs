@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::meaning::Meaning;
 use crate::diff::diff;
-use crate::document::{Document, Opened, open, parse, peek};
+use crate::document::{Document, Opened, open_list, parse, peek_member};
 use crate::model::{Change, Op, Outcome, Path, SegmentState};
 use crate::provider::{Beside, Found, ITEMS, Provider, id_of};
 use crate::secret::ApiKey;
@@ -158,7 +158,7 @@ pub fn judge_page<'t>(
         _ => refusal,
     })?;
     let no_json = |error| no_json(&error, asked.key);
-    let Opened { items, rest } = open(text, ITEMS).map_err(no_json)?;
+    let Opened { items, rest } = open_list(text, ITEMS).map_err(no_json)?;
     let items = items.ok_or_else(|| malformed(&format!("answer is no list: it has no array `{ITEMS}`"), asked.key))?;
     let mut listed = Listed { beside: asked.provider.beside(&rest), ..Listed::default() };
     for text in items {
@@ -177,7 +177,7 @@ fn entry<'t>(
     known: impl Fn(&str, &str) -> Option<Meaning>,
 ) -> Result<Option<Entry<'t>>, serde_json::Error> {
     let member = asked.provider.id_member();
-    if let Some(id) = peek(text, member)
+    if let Some(id) = peek_member(text, member)
         && let Some(meaning) = known(id, text)
     {
         return Ok(Some(Entry { id: id.to_owned(), text, content: Content::Known(meaning) }));

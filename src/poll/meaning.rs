@@ -39,7 +39,8 @@ impl Meanings {
 
     /// Remembers what the last bytes of a segment meant.
     pub(super) fn note(&self, segment: SegmentId, bytes: &[u8], meaning: Meaning) {
-        self.all().insert(segment, (*blake3::hash(bytes).as_bytes(), meaning));
+        let last = *blake3::hash(bytes).as_bytes();
+        self.all().insert(segment, (last, meaning));
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<SegmentId, (Hash, Meaning)>> {

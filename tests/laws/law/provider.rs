@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use segsync::budget::Standing;
 use segsync::diff::{fold, unfold};
-use segsync::document::{Document, parse, peek};
+use segsync::document::{Document, parse, peek_member};
 use segsync::model::{Outcome, SegmentState};
 use segsync::poll::{Asked, Content, Meaning, Verdict, Wanted, judge, judge_page};
 use segsync::provider::{self, Provider};
@@ -158,7 +158,7 @@ fn a_page_is_told_whole(page: Result<segsync::poll::Listed<'_>, segsync::poll::R
                 assert!(items.iter().any(|item| item["id"] == *found.id || item["oId"] == *found.id));
                 let Content::Read(segment) = &found.content else { panic!("nothing is known yet") };
                 assert_eq!(parse(found.text).as_ref().ok(), Some(segment));
-                let seen = ["id", "oId"].map(|member| peek(found.text, member));
+                let seen = ["id", "oId"].map(|member| peek_member(found.text, member));
                 let held = ["id", "oId"].map(|member| segment.get(member).and_then(Value::as_str));
                 assert!(seen.iter().zip(held).all(|(seen, held)| seen.is_none() || *seen == held), "{}", found.text);
             }

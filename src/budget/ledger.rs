@@ -143,13 +143,15 @@ impl Ledger {
             let room = f64::from(limit.requests) - still as f64 - f64::from(more);
             room / at.saturating_duration_since(now).as_secs_f64()
         };
-        let expiries = self.ended.range(first..).map(|end| *end + limit.per + JUST_AFTER);
-        let at_expiry = expiries.enumerate().map(|(gone, at)| rate_until(counting - gone, at));
-        let at_reset = (others > 0).then(|| {
+        let mut least = rate_until(open, now + limit.per);
+        for (gone, end) in self.ended.range(first..).enumerate() {
+            least = least.min(rate_until(counting - gone, *end + limit.per + JUST_AFTER));
+        }
+        if others > 0 {
             let gone = self.ended.partition_point(|end| *end + limit.per < until).max(first) - first;
-            rate_until(counting - gone, until)
-        });
-        at_expiry.chain(at_reset).fold(rate_until(open, now + limit.per), f64::min).max(0.0)
+            least = least.min(rate_until(counting - gone, until));
+        }
+        least.max(0.0)
     }
 
     /// When the next of what counts for the tightest limit stops to count, if anything does.

@@ -1,11 +1,9 @@
 //! What each answer means (DESIGN §5), for both providers, through the whole pipe: one pass a step.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{BOTH, Bench, ID, Row, name, unlimited};
+use crate::common::{BOTH, Bench, ID, Row, name, unlimited};
 use segsync::simulator::{Fault, Moment, Provider, Settings, Times};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -2,15 +2,12 @@
 
 #![expect(clippy::expect_used, reason = "a helper that fails is a test that fails")]
 
-#[path = "common/file.rs"]
-mod file;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::common::file::{Fixture, at, key, one_day};
 use assert_cmd::cargo::CommandCargoExt;
-use file::{Fixture, at, key, one_day};
 use segsync::clock::Clock;
 use segsync::document::parse;
 use segsync::model::{Outcome, PollKind, SourceName, SourceState, UnixMs};

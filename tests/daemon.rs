@@ -1,14 +1,12 @@
 //! The daemon's life: starts, stops, kills, reloads, a network that is not there, clocks that are set.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
-mod common;
-
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use common::{BOTH, Bench, ID, key, put, unlimited};
+use crate::common::{BOTH, Bench, ID, key, put, unlimited};
 use segsync::clock::{Clock, Source};
 use segsync::daemon::{self, Manager, Prepared, Wiring};
 use segsync::events::Events;

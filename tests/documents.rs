@@ -2,9 +2,7 @@
 //! told exactly, neither more nor less.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
-mod common;
-
-use common::{BOTH, Bench, ID, key, name, put, raw, unlimited};
+use crate::common::{BOTH, Bench, ID, key, name, put, raw, unlimited};
 use segsync::diff::{fold, unfold};
 use segsync::document::parse;
 use segsync::model::{Change, ChangeOp};

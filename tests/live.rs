@@ -1,11 +1,9 @@
 //! What the running daemon says of itself: the snapshot that the service manager, readiness and gauges are rendered from.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{BOTH, Bench, ID, Running};
+use crate::common::{BOTH, Bench, ID, Running};
 use segsync::clock::Clock;
 use segsync::daemon::Notice;
 use segsync::live::{Live, Phase, Snapshot, SourceLive};

@@ -1,11 +1,9 @@
 //! Refusals (DESIGN §5), for both providers, through the whole pipe: gone segments, refused keys, holds.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{BOTH, Bench, ID, api_key, put, unlimited};
+use crate::common::{BOTH, Bench, ID, api_key, put, unlimited};
 use segsync::simulator::{Fault, Moment, Provider, Settings, Times, octave};
 
 const ONCE: Times = Times::Next(1);

@@ -3,15 +3,12 @@
 
 #![expect(clippy::expect_used, reason = "a helper that fails is a test that fails")]
 
-#[path = "common/file.rs"]
-mod file;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use file::{Fixture, Ran, at, key, one_day};
+use crate::common::file::{Fixture, Ran, at, key, one_day};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use segsync::clock::Clock;

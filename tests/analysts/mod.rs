@@ -1,7 +1,7 @@
 //! `docs/analysts.md` tells the truth: every query on the page is run on its example database, and what the page shows is
 //! what comes out, in the bundled SQLite and in the system's `sqlite3`.
 //!
-//! `SEGSYNC_BLESS=1 cargo test --test analysts` writes the page's outputs anew, and with `SEGSYNC_EXAMPLE=FILE` it leaves
+//! `SEGSYNC_BLESS=1 cargo test --test suite analysts::` writes the page's outputs anew, and with `SEGSYNC_EXAMPLE=FILE` it leaves
 //! the example database there.
 
 #![allow(
@@ -12,8 +12,6 @@
     reason = "clippy knows test functions, not their helpers"
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod page;
 mod story;
 

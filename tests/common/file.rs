@@ -1,6 +1,5 @@
 //! A file with known times, and the program that reads it.
 
-#![allow(dead_code, reason = "each test uses another part")]
 #![expect(clippy::expect_used, reason = "a helper that fails is a test that fails")]
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::world::{World, described, skipped};
+use crate::disk::world::{World, described, skipped};
 
 /// What somebody does to the files, and what must be true of the history afterwards.
 struct Mischief {
@@ -114,7 +114,7 @@ async fn is_noticed(mischief: &Mischief) {
     daemon.is_ready().await;
     assert_eq!(daemon.stop().await, Some(0), "{at}");
     world.verify().await;
-    let segments = i64::try_from(crate::world::SEGMENTS).unwrap();
+    let segments = i64::try_from(crate::disk::world::SEGMENTS).unwrap();
     let expected = if mischief.keeps == Keeps::All { segments } else { 0 };
     assert_eq!(world.versions("before"), expected, "{at}");
     if mischief.keeps == Keeps::Elsewhere {

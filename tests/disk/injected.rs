@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
-use crate::world::{Daemon, GUARD, World, is_long, skipped};
+use crate::disk::world::{Daemon, GUARD, World, is_long, skipped};
 
 /// A tracer that makes calls fail until it is told to leave.
 struct Fault(Child);

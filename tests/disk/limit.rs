@@ -5,7 +5,7 @@
 
 use rustix::process::{Resource, Rlimit, prlimit};
 
-use crate::world::{Daemon, SEGMENTS, World, is_long};
+use crate::disk::world::{Daemon, SEGMENTS, World, is_long};
 
 /// The unit of `ulimit -f`, in bytes.
 const BLOCK: u64 = 512;

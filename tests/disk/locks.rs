@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::process::Command;
 
-use crate::world::{SEGMENTS, World, is_long, skipped};
+use crate::disk::world::{SEGMENTS, World, is_long, skipped};
 
 fn open(path: &Path) -> Connection {
     let db = Connection::open(path).unwrap();
@@ -96,7 +96,7 @@ async fn a_program_that_locks_the_file_is_waited_for() {
     daemon.during(goes_on(&world, 1)).await;
     let other = open(&world.db());
     // A commit on its way is waited for.
-    other.busy_timeout(crate::world::GUARD).unwrap();
+    other.busy_timeout(crate::disk::world::GUARD).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let locked_at = std::time::Instant::now();
     world.describe("locked");

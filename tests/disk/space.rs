@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use rusqlite::Connection;
 use rustix::fs::{major, minor};
 
-use crate::limit::survives;
-use crate::world::{World, is_long, skipped};
+use crate::disk::limit::survives;
+use crate::disk::world::{World, is_long, skipped};
 
 /// Set for the program in the namespace.
 const INSIDE: &str = "SEGSYNC_TEST_INSIDE";
@@ -68,19 +68,19 @@ fn make_room(world: &World) {
 
 #[test]
 fn a_full_disk_is_told_and_survived() {
-    apart("space::inside_a_full_disk_is_told_and_survived");
+    apart("disk::space::inside_a_full_disk_is_told_and_survived");
 }
 
 #[test]
 fn a_disk_that_is_full_in_the_middle_of_a_checkpoint_loses_nothing() {
-    apart("space::inside_a_disk_that_is_full_in_the_middle_of_a_checkpoint_loses_nothing");
+    apart("disk::space::inside_a_disk_that_is_full_in_the_middle_of_a_checkpoint_loses_nothing");
 }
 
 /// An ext4 of the test's own in a file, to which the kernel reports an error: it turns read-only with files open for writing,
 /// as no `mount` would do.
 #[test]
 fn a_file_system_that_turns_read_only_loses_nothing() {
-    let test = "space::inside_a_file_system_that_turns_read_only_loses_nothing";
+    let test = "disk::space::inside_a_file_system_that_turns_read_only_loses_nothing";
     if std::fs::read_dir("/sys/fs/ext4").is_ok() && Path::new("/dev/loop-control").exists() {
         apart(test);
     } else {

@@ -12,9 +12,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Caller;
 use crate::common::{Bench, ID, put};
-use crate::{served, until};
+use crate::http::client::Caller;
+use crate::http::{served, until};
 
 /// The rows of all versions, in order.
 fn rows(bench: &Bench) -> Vec<String> {

@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Caller, Told};
 use crate::common::Bench;
-use crate::{served, until};
+use crate::http::client::{Caller, Told};
+use crate::http::{served, until};
 
 struct Document(Value);
 

@@ -3,9 +3,9 @@
 use reqwest::Method;
 use segsync::model::Outcome;
 
-use crate::client::Caller;
 use crate::common::Bench;
-use crate::{served, until};
+use crate::http::client::Caller;
+use crate::http::{served, until};
 
 const TOKEN: &str = "a-token-of-some-length";
 

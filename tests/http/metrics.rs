@@ -5,8 +5,8 @@ use std::path::Path;
 
 use segsync::simulator::{Fault, OCTAVE_KEY, On, Provider, STATSIG_KEY, Times};
 
-use crate::client::Caller;
 use crate::common::{Bench, ID};
+use crate::http::client::Caller;
 
 const TOKEN: &str = "a-token-of-some-length";
 

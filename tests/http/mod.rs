@@ -4,8 +4,6 @@
 
 mod changes;
 mod client;
-#[path = "../common/mod.rs"]
-mod common;
 mod described;
 mod listener;
 mod metrics;
@@ -14,7 +12,7 @@ mod safety;
 mod segments;
 mod through;
 
-use common::Bench;
+use crate::common::Bench;
 
 /// A bench with the API.
 async fn served() -> Bench {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use segsync::simulator::{OCTAVE_KEY, Provider, STATSIG_KEY, octave, statsig};
 use serde_json::{Value, json};
 
-use crate::client::{Caller, Told};
 use crate::common::{BOTH, Bench, ID, name, unlimited};
-use crate::{served, until};
+use crate::http::client::{Caller, Told};
+use crate::http::{served, until};
 
 /// The header in which the provider's clients send their key, and the key.
 fn key(provider: Provider) -> (&'static str, &'static str) {

@@ -9,9 +9,9 @@ use segsync::simulator::{Provider, statsig};
 use segsync::store::{Cursor, Store};
 use serde_json::{Value, json};
 
-use crate::client::Caller;
 use crate::common::{BOTH, ID, name, put};
-use crate::{served, until};
+use crate::http::client::Caller;
+use crate::http::{served, until};
 
 const ONE: &str = "/v1/segments/statsig/seg_1";
 

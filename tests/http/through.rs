@@ -6,9 +6,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use segsync::simulator::{Fault, On, Provider, Times};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Caller;
 use crate::common::Bench;
-use crate::{served, until};
+use crate::http::client::Caller;
+use crate::http::{served, until};
 
 const ONE: &str = "/v1/segments/statsig/seg_1";
 const FRESH: &str = "/v1/segments/statsig/seg_1?max_age=0s";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use segsync::store::{Backup, BackupError, Reader};
 
 use crate::common::Bench;
-use crate::world::{is_whole, lived, vandal};
+use crate::keep::world::{is_whole, lived, vandal};
 
 fn back_up(from: &Path, to: &Path, force: bool) -> Result<Backup, BackupError> {
     Reader::open(from).expect("opened").backup(to, force, &mut |_, _| (), &mut |_| (), &mut |_| ())

@@ -15,8 +15,8 @@ use segsync::poll::{Import, import};
 use segsync::store::{At, Cursor, Reader, Store};
 use serde_json::json;
 
-use crate::verify::flip_every_cell;
-use crate::world::{is_whole, rows, segsync, vandal, verify};
+use crate::keep::verify::flip_every_cell;
+use crate::keep::world::{is_whole, rows, segsync, vandal, verify};
 
 /// When the histories begin.
 const BEGIN: i64 = 1_700_000_000_000;
@@ -178,7 +178,7 @@ const TAMPERINGS: [&str; 14] = [
      WHERE v.end_seal IS NOT NULL AND c.first_id IS NOT NULL LIMIT 1",
 ];
 
-/// Few of them each time; `SEGSYNC_CASES=500 cargo test --test keep compact` tries many.
+/// Few of them each time; `SEGSYNC_CASES=500 cargo test --test suite keep::compact` tries many.
 fn cases() -> u32 {
     std::env::var("SEGSYNC_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(4)
 }
@@ -391,7 +391,7 @@ fn a_kill_leaves_the_file_whole() {
     let mut before = answers(&path, until);
     for steps in [1, 9, 30] {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--ignored", "--exact", "compact::a_child_that_compacts", "--nocapture"])
+            .args(["--ignored", "--exact", "keep::compact::a_child_that_compacts", "--nocapture"])
             .env("SEGSYNC_COMPACT", &path)
             .stdout(Stdio::piped())
             .spawn()

@@ -10,7 +10,7 @@ use segsync::simulator::Provider;
 use segsync::store::Store;
 
 use crate::common::{ID, key};
-use crate::world::{Ran, found, is_whole, lived, program, rows, segsync};
+use crate::keep::world::{Ran, found, is_whole, lived, program, rows, segsync};
 
 /// A folder with room for a database.
 struct Room {

@@ -8,9 +8,6 @@
     reason = "clippy knows test functions, not their helpers"
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod backup;
 mod compact;
 mod import;

@@ -8,7 +8,7 @@ use segsync::document::Document;
 use segsync::provider;
 use serde_json::{Value, json};
 
-use crate::world::{is_whole, lived, rows, segsync, vandal};
+use crate::keep::world::{is_whole, lived, rows, segsync, vandal};
 
 fn export(db: &Path) -> String {
     segsync(db, &["export"], "").well()

@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use segsync::model::Check;
 
 use crate::common::Bench;
-use crate::world::{checks, found, is_whole, lived, vandal, verify};
+use crate::keep::world::{checks, found, is_whole, lived, vandal, verify};
 
 /// A copy of the history that somebody has been at.
 fn after(bench: &Bench, name: &str, sql: &str) -> PathBuf {

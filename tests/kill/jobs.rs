@@ -11,8 +11,8 @@ use segsync::clock::{self, Clock, Now};
 use segsync::model::{Outcome, PollKind, SourceName, UnixMs};
 use segsync::store::{BeginPoll, Cursor, DeclareSource, FinishPoll, SegmentEnd, Store};
 
-use crate::file::{check, duration, import, kill_within, number, observations, program, verify, versions};
-use crate::kills;
+use crate::kill::file::{check, duration, import, kill_within, number, observations, program, verify, versions};
+use crate::kill::kills;
 
 /// Lines of one import.
 const LINES: usize = 300;
@@ -170,7 +170,7 @@ fn pruning_takes_the_oldest_polls_and_no_others() {
     for turn in 0..kills(10, 6) {
         let at = format!("pruning {turn}");
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "jobs::child_prunes", "--nocapture"]).env(PRUNES, &path).stdin(Stdio::null());
+        child.args(["--exact", "kill::jobs::child_prunes", "--nocapture"]).env(PRUNES, &path).stdin(Stdio::null());
         let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(lines.any(|line| line == "began"), "{at}");
@@ -240,7 +240,7 @@ fn old_versions_go_one_by_one_and_the_chain_stays_whole() {
         }
         let (current, before) = (now(&path), number(&path, "SELECT count(*) FROM versions"));
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "jobs::child_compacts", "--nocapture"]).env(COMPACTS, &path).stdin(Stdio::null());
+        child.args(["--exact", "kill::jobs::child_compacts", "--nocapture"]).env(COMPACTS, &path).stdin(Stdio::null());
         let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(lines.any(|line| line == "began"), "{at}");

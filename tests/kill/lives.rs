@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::file::{check, number, verify, versions};
-use crate::kills;
+use crate::kill::file::{check, number, verify, versions};
+use crate::kill::kills;
 
 /// Turns a hang into a failure; nothing takes so long.
 const GUARD: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 //! and the provider never sees more requests than the account may make.
 //!
 //! A hundred lives of the daemon and some of everything else in `cargo test`;
-//! `SEGSYNC_KILLS=1000 cargo test --release --test kill` for the long run: so many in all.
+//! `SEGSYNC_KILLS=1000 cargo test --release --test suite kill::` for the long run: so many in all.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

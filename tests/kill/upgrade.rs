@@ -6,8 +6,8 @@ use std::process::Command;
 use rusqlite::Connection;
 use segsync::store::migrate::{STEPS, latest_version, upgrade_to};
 
-use crate::file::{duration, export, import, kill_within, number, observations, verify, versions};
-use crate::kills;
+use crate::kill::file::{duration, export, import, kill_within, number, observations, verify, versions};
+use crate::kill::kills;
 
 /// Makes a file as a segsync of that step left it, with the history of a file of today.
 fn as_of(step: usize, of: &Path, path: &Path) {

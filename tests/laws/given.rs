@@ -7,8 +7,8 @@ use proptest::sample::select;
 use segsync::document::{KeyPath, Keyed, Shape, parse};
 use serde_json::{Map, Value, json};
 
-use crate::law::canonical::RULES;
-use crate::law::dice::{Dice, KEYS, edit};
+use crate::laws::law::canonical::RULES;
+use crate::laws::law::dice::{Dice, KEYS, edit};
 
 pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof![select(KEYS).prop_map(str::to_owned), "[a-d]{1,2}", any::<String>()]

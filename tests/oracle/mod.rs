@@ -11,9 +11,6 @@
 
 mod edits;
 mod judge;
-#[path = "../store/world.rs"]
-#[allow(dead_code, reason = "made for the tests of the store")]
-mod world;
 
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -23,8 +20,8 @@ use segsync::model::{Op, Outcome};
 use segsync::provider;
 use serde_json::Value;
 
+use crate::store::world::{World, poll, tracking, version};
 use judge::{Arrays, Row, judge};
-use world::{World, poll, tracking, version};
 
 const SEGMENTS: [&str; 24] = [
     "statsig-0",

@@ -14,7 +14,7 @@ use segsync::model::{Limit, UnixMs};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::book::Book;
+use crate::proof::book::Book;
 
 /// How long requests in flight may take to end when a process stops: as the daemon does.
 const GRACE: Duration = Duration::from_secs(5);

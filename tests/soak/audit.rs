@@ -8,10 +8,10 @@ use rusqlite::{Connection, OpenFlags, Row};
 use segsync::simulator::{Arrival, Asked, Provider};
 use segsync::store::Reader;
 
-use crate::judge::{self, Calm, Page, Poll, Seen};
-use crate::stage::{BOTH, KEEP_POLLS, KEEP_VERSIONS, Stage, TIMEOUT, WAYS, ids, name};
-use crate::time::{BEGIN, HOUR, show};
-use crate::truth::plain;
+use crate::soak::judge::{self, Calm, Page, Poll, Seen};
+use crate::soak::stage::{BOTH, KEEP_POLLS, KEEP_VERSIONS, Stage, TIMEOUT, WAYS, ids, name};
+use crate::soak::time::{BEGIN, HOUR, show};
+use crate::soak::truth::plain;
 
 /// What the files may come to.
 const LARGEST: u64 = 3 << 20;
@@ -209,7 +209,9 @@ impl<'a> Audit<'a> {
     fn page(&self, arrival: &Arrival) -> Option<Page> {
         let at = BEGIN + self.stage.machine.ms_at(arrival.at);
         let (provider, skip) = match arrival.asked {
-            Asked::StatsigList(Some(page)) => (Provider::Statsig, (page.start.unwrap_or(1) - 1) * crate::stage::PAGE),
+            Asked::StatsigList(Some(page)) => {
+                (Provider::Statsig, (page.start.unwrap_or(1) - 1) * crate::soak::stage::PAGE)
+            }
             Asked::OctaveList(Some(page)) => (Provider::Octave, page.start.unwrap_or(0)),
             _ => return None,
         };
@@ -266,7 +268,7 @@ impl<'a> Audit<'a> {
 
 fn source(name: &str) -> (Provider, &'static str) {
     let (of, way) = name.split_once('-').unwrap();
-    let provider = BOTH.into_iter().find(|provider| crate::stage::name(*provider) == of).unwrap();
+    let provider = BOTH.into_iter().find(|provider| crate::soak::stage::name(*provider) == of).unwrap();
     (provider, WAYS.into_iter().find(|known| *known == way).unwrap())
 }
 

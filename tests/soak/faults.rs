@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use segsync::simulator::{Fault, Moment, On, Provider, Times};
 
-use crate::stage::{SEGMENTS, Stage, ids, key};
-use crate::time::{HOUR, MINUTE, about, span};
+use crate::soak::stage::{SEGMENTS, Stage, ids, key};
+use crate::soak::time::{HOUR, MINUTE, about, span};
 
 /// A kind of misbehaviour, and which requests it can be asked for without the provider telling a lie about a segment.
 struct Wrong {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use segsync::simulator::Provider;
 
-use crate::audit::Name;
-use crate::stage::{EVERY, LIST_EVERY, OWN, PAGE, TIMEOUT, Trouble, ids, name, own_id};
-use crate::time::{MINUTE, show};
-use crate::truth::{State, Truth};
+use crate::soak::audit::Name;
+use crate::soak::stage::{EVERY, LIST_EVERY, OWN, PAGE, TIMEOUT, Trouble, ids, name, own_id};
+use crate::soak::time::{MINUTE, show};
+use crate::soak::truth::{State, Truth};
 
 /// A poll may be late by so much without anything in its way: others go first, and all keep an even pace.
 const LATE: i64 = 10 * MINUTE;
@@ -219,7 +219,7 @@ fn every(provider: Provider, way: &str, id: Option<&str>) -> i64 {
 pub fn unknown(truth: &Truth, seen: &BTreeMap<Name, Vec<Seen>>, provider: Provider, calm: &Calm) -> Vec<String> {
     let mut findings = Vec::new();
     for (_, id, states) in truth.all().filter(|(whose, ..)| *whose == provider) {
-        for way in crate::stage::WAYS {
+        for way in crate::soak::stage::WAYS {
             let name = (provider, way, id.to_owned());
             let versions = seen.get(&name).map_or(&[][..], Vec::as_slice);
             for (place, state) in states.iter().enumerate() {

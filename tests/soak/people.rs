@@ -5,8 +5,8 @@ use segsync::simulator::statsig::{self, Rule};
 use segsync::simulator::{Edited, Provider, lively, octave};
 use serde_json::json;
 
-use crate::stage::{BOTH, SEGMENTS, Stage, ids};
-use crate::time::{MINUTE, SECOND, about};
+use crate::soak::stage::{BOTH, SEGMENTS, Stage, ids};
+use crate::soak::time::{MINUTE, SECOND, about};
 
 impl Stage {
     /// People edit, now and then a few edits in a row, half of the times while requests are on their way.

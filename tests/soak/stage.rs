@@ -19,9 +19,9 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Audit;
-use crate::time::{DAY, Flies, HOUR, MINUTE, Machine, SECOND, about, span};
-use crate::truth::Truth;
+use crate::soak::audit::Audit;
+use crate::soak::time::{DAY, Flies, HOUR, MINUTE, Machine, SECOND, about, span};
+use crate::soak::truth::Truth;
 
 pub const BOTH: [Provider; 2] = [Provider::Statsig, Provider::Octave];
 /// How a provider's segments are asked for, each by a source of its own.

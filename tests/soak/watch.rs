@@ -2,8 +2,8 @@
 
 use segsync::live::Phase;
 
-use crate::stage::Stage;
-use crate::time::{MINUTE, SECOND, show, span};
+use crate::soak::stage::Stage;
+use crate::soak::time::{MINUTE, SECOND, show, span};
 
 impl Stage {
     /// Looks every other minute whether what the daemon says of its next request is so.

@@ -12,7 +12,7 @@ use segsync::clock::Clock;
 use segsync::model::Op;
 use segsync::store::{LogFilter, Reader, Store};
 
-use crate::world::{World, begin, change, source, tracking};
+use crate::store::world::{World, begin, change, source, tracking};
 
 const READ: &str = "SEGSYNC_TEST_READ";
 const DIE: &str = "SEGSYNC_TEST_DIE";
@@ -97,7 +97,7 @@ fn nobody_sees(world: &World, versions: usize, newest: &str, when: &str) {
     if !can_be_nobody() {
         return skipped(&format!("a user without rights, {when}"), "no other user can be had here");
     }
-    let ran = child(&NOBODY, "access::child_reads", READ, &world.file()).output().expect("ran");
+    let ran = child(&NOBODY, "store::access::child_reads", READ, &world.file()).output().expect("ran");
     let told = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
     assert!(told.contains(&format!("child saw {versions} versions")), "{when}: {told}");
     let mut asked = Vec::new();
@@ -140,7 +140,7 @@ async fn somebody_who_cannot_write_reads_at_any_time() {
 #[test]
 fn a_kill_loses_nothing_that_was_told() {
     let world = World::new();
-    let died = child(&[], "access::child_dies", DIE, &world.file()).output().expect("ran");
+    let died = child(&[], "store::access::child_dies", DIE, &world.file()).output().expect("ran");
     assert!(!died.status.success(), "it aborted");
     nobody_sees(&world, 1, "{}", "after a kill");
     let reader = Reader::open(world.file()).expect("opened");
@@ -221,7 +221,7 @@ async fn a_file_whose_log_was_removed_is_read_as_it_is() {
     // An odd name, for it becomes part of a URI.
     let odd = world.folder.path().join("a b?c#d%41.db");
     std::fs::rename(world.file(), &odd).expect("renamed");
-    let ran = child(&NOBODY, "access::child_reads", READ, &odd).output().expect("ran");
+    let ran = child(&NOBODY, "store::access::child_reads", READ, &odd).output().expect("ran");
     assert!(String::from_utf8_lossy(&ran.stdout).contains("child saw 1 versions"), "{ran:?}");
 }
 
@@ -230,11 +230,11 @@ async fn a_reader_never_writes() {
     let world = World::new();
     let (store, _) = tracking(&world, &["a"]).await;
     store.close().await.expect("closed");
-    let before = crate::world::contents(world.folder.path());
+    let before = crate::store::world::contents(world.folder.path());
     let reader = Reader::open(world.file()).expect("opened");
     reader.sources().expect("read");
     drop(reader);
-    let after = crate::world::contents(world.folder.path());
+    let after = crate::store::world::contents(world.folder.path());
     // The index of the log holds the readers' marks; nothing else moves.
     let files = |all: &[(std::path::PathBuf, Vec<u8>)]| -> Vec<_> {
         all.iter().filter(|(path, _)| path.extension().is_none_or(|end| end != "db-shm")).cloned().collect()

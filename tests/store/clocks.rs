@@ -5,7 +5,7 @@ use std::time::Duration;
 use segsync::model::{Op, Outcome, PollKind, Spent};
 use segsync::store::{BeginPoll, FinishPoll, Store};
 
-use crate::world::{MAIN, START, TIMEOUT, World, begin, change, end, poll, source, tracking};
+use crate::store::world::{MAIN, START, TIMEOUT, World, begin, change, end, poll, source, tracking};
 
 const HOUR: i64 = 3_600_000;
 const DAY: Duration = Duration::from_secs(86_400);

@@ -9,7 +9,7 @@ use segsync::metrics::Metrics;
 use segsync::model::{Op, SegmentKey, SegmentState, SourceName, UnixMs};
 use segsync::store::{Known, Moment, Readers, SegmentNow, Store};
 
-use crate::world::{START, World, change, document, tracking};
+use crate::store::world::{START, World, change, document, tracking};
 
 fn cache(store: &Store, capacity: u64) -> Cache {
     Cache::new(Readers::new(store.path()), capacity, Metrics::new(UnixMs(0)))

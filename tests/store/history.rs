@@ -8,7 +8,7 @@ use segsync::store::{
     chain_link,
 };
 
-use crate::world::{START, World, begin, change, document, end, poll, replaced, source, tracking, version};
+use crate::store::world::{START, World, begin, change, document, end, poll, replaced, source, tracking, version};
 
 /// Two segments: `a` is created, updated twice, deleted and restored; `b` is first seen deleted.
 async fn lived(world: &World) -> Store {

@@ -14,5 +14,5 @@ mod clocks;
 mod copies;
 mod history;
 mod opening;
-mod world;
+pub(crate) mod world;
 mod writing;

@@ -5,7 +5,7 @@ use segsync::model::Op;
 use segsync::store::migrate::latest_version;
 use segsync::store::{LogFilter, OpenError, Reader, Store};
 
-use crate::world::{TIMEOUT, World, change, contents, tracking};
+use crate::store::world::{TIMEOUT, World, change, contents, tracking};
 
 /// The refusal, after a check that it left every file as it was.
 fn refused(world: &World) -> OpenError {

@@ -3,7 +3,9 @@
 use segsync::model::{Op, Outcome, PollKind, SourceState, UnixMs};
 use segsync::store::{BeginPoll, Error, FinishPoll, PollId, Reader, SegmentEnd, SourceId, Store};
 
-use crate::world::{MAIN, START, World, begin, change, document, end, poll, replaced, source, tracking, version};
+use crate::store::world::{
+    MAIN, START, World, begin, change, document, end, poll, replaced, source, tracking, version,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_jobs_at_once_and_the_one_that_fails_fails_alone() {

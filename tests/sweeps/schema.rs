@@ -4,7 +4,7 @@
 use segsync::simulator::Provider;
 use segsync::store::{LogFilter, Reader};
 
-use crate::world::{BOTH, World, id};
+use crate::sweeps::world::{BOTH, World, id};
 
 const ALL: usize = 6;
 

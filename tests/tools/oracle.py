@@ -2,7 +2,7 @@
 """Judges every row of `changes` in a segsync database by the stored documents alone: no code of segsync's is used.
 
     tests/tools/oracle.py FILE.db            any database; Python 3.9 or newer and nothing else
-    SEGSYNC_HISTORY=/tmp/history.db cargo test --test oracle      makes one with a long random history
+    SEGSYNC_HISTORY=/tmp/history.db cargo test --test suite oracle::      makes one with a long random history
 
 For each version and the one before, the rows are followed from the roots to the leaves. What no row tells must be equal in
 both documents; what a row tells must be exactly what is there; each row must be met once; and moves must be the fewest

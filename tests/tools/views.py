@@ -5,8 +5,8 @@ Run by hand, from the repository's root; the databases are made by two tests:
 
     python3 -m venv /tmp/tools && /tmp/tools/bin/pip install duckdb==1.5.5 duckdb-extension-sqlite-scanner datasette
     rm -f /tmp/example.db /tmp/shapes.db
-    SEGSYNC_EXAMPLE=/tmp/example.db cargo test --test analysts
-    SEGSYNC_SHAPES=/tmp/shapes.db cargo test --test views every_type_of_json
+    SEGSYNC_EXAMPLE=/tmp/example.db cargo test --test suite analysts::
+    SEGSYNC_SHAPES=/tmp/shapes.db cargo test --test suite every_type_of_json
     /tmp/tools/bin/python tests/tools/views.py /tmp/example.db /tmp/shapes.db
 
 A tool must give the same rows, or (DuckDB only) an error; never other rows, and never none. DuckDB's `sqlite_scan` must be

@@ -1,7 +1,7 @@
 //! What must be fast is found by an index, in the bundled SQLite and in the system's.
 
-use crate::database;
-use crate::world::{rows, system};
+use crate::views::database;
+use crate::views::world::{rows, system};
 
 /// Each query, the steps that its plan must have, and those that it must not.
 const PLANS: &[(&str, &[&str], &[&str])] = &[

@@ -9,7 +9,7 @@ use segsync::model::{ChangeOp, Path, Step};
 use segsync::provider;
 use serde_json::{Value, json};
 
-use crate::world::{Cell, assert_system_agrees, documents, holding, table};
+use crate::views::world::{Cell, assert_system_agrees, documents, holding, table};
 
 /// The columns of each typed view, in its order.
 const VIEWS: [(&str, &str); 6] = [

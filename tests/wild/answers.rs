@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::common::{BOTH, Bench, ID, name, put, unlimited};
-use crate::desk::{Desk, GUARD, stop};
+use crate::wild::desk::{Desk, GUARD, stop};
 
 /// A misbehaviour: what its poll is recorded as.
 struct Case {

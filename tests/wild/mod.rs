@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 mod answers;
-#[path = "../common/mod.rs"]
-mod common;
 mod desk;
 mod secrets;
 mod texts;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::common::{BOTH, unlimited};
-use crate::desk::{Desk, GUARD, stop};
-use crate::wire::{ask, get};
+use crate::wild::desk::{Desk, GUARD, stop};
+use crate::wild::wire::{ask, get};
 
 /// One of each form, with characters that each encoding changes.
 const ENV: &str = r#"canary-env-A/b+9"Q%41\x~1"#;

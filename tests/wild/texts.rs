@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::common::{BOTH, name, unlimited};
-use crate::desk::{Desk, GUARD, stop};
-use crate::wire::{ask, get};
+use crate::wild::desk::{Desk, GUARD, stop};
+use crate::wild::wire::{ask, get};
 
 const NASTY: [&str; 20] = [
     "\u{1b}[31m\u{1b}[2J\u{1b}[H",

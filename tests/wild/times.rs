@@ -1,7 +1,7 @@
 //! Clocks that are set forth and back, machines that sleep and boot, time zones that are odd: no budget is broken, no age
 //! is negative, and no history runs backwards.
 //!
-//! A few random histories in `cargo test`; `SEGSYNC_CLOCKS=500 cargo test --release --test wild times` for many.
+//! A few random histories in `cargo test`; `SEGSYNC_CLOCKS=500 cargo test --release --test suite wild::times` for many.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{BOTH, Bench, ID, api_key, key, name, put, unlimited};
-use crate::desk::{Desk, GUARD};
+use crate::wild::desk::{Desk, GUARD};
 
 const SECOND: i64 = 1000;
 const HOUR: i64 = 3_600_000;

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::desk::GUARD;
+use crate::wild::desk::GUARD;
 
 /// An answer.
 #[derive(Debug)]

@@ -200,7 +200,7 @@ fn segments(table: &Section<'_>) -> Option<Segments> {
     if items.is_empty() && none_own {
         field.wrong(format!("no segment; expected {SEGMENTS}"));
     }
-    let mut seen = HashMap::new();
+    let mut seen = HashMap::with_capacity(items.len());
     let ids: Vec<_> = items.iter().filter_map(|item| id(item, &mut seen)).collect();
     let promised: HashMap<&str, Option<Duration>> = own.iter().map(|segment| (&*segment.id, segment.every)).collect();
     let every = |id: &str| promised.get(id).copied().flatten();

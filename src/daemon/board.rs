@@ -88,11 +88,11 @@ impl Board {
 
     /// Takes a source up with its tracked segments. One that was never answered waits since it stood on the board
     /// `before`.
-    pub(super) fn take_up<'a>(
+    pub(super) fn take_up(
         &self,
         config: &SourceConfig,
         known: &KnownSource,
-        segments: impl Iterator<Item = &'a Known>,
+        segments: &[&Known],
         before: Option<&Self>,
         now: Now,
     ) {
@@ -100,7 +100,7 @@ impl Board {
         let own: HashMap<Arc<str>, Duration> = own_intervals(config);
         let before = before.map(Self::lock);
         let before = before.as_ref().and_then(|before| before.sources.get(&config.name));
-        let mut copies = Copies::new(config.every);
+        let mut copies = Copies::new(config.every, segments.len());
         for segment in segments {
             let id = Arc::clone(&segment.key.id);
             let answered = segment.checked_ago.and_then(|ago| now.checked_sub(ago));

@@ -80,9 +80,10 @@ impl Site<'_> {
             let Some(known) = sources.iter().find(|known| known.name == source.config.name) else { continue };
             let name = &source.config.name;
             let segments = self.declared.segments.iter().filter(|one| one.key.source == *name && is_wanted(&one.key));
-            let tracked: Vec<Tracked> = segments.clone().map(|known| tracked(known, now.mono)).collect();
-            segments.clone().for_each(|known| roster.add(&known.key, known.id));
-            self.board.take_up(&source.config, known, segments, self.before, now);
+            let segments: Vec<&Known> = segments.collect();
+            let tracked: Vec<Tracked> = segments.iter().map(|known| tracked(known, now.mono)).collect();
+            roster.add_all(name, segments.iter().map(|known| (Arc::clone(&known.key.id), known.id)));
+            self.board.take_up(&source.config, known, &segments, self.before, now);
             // Segments that the caller named are asked for by themselves.
             let plan = if wanted.is_some() { Plan::Single } else { Plan::new(&source.config, &tracked) };
             let is_once = self.once.is_some();

@@ -63,10 +63,10 @@ impl Group {
 }
 
 impl Copies {
-    /// No segments yet; those that appear by themselves are to be polled as often as `every`.
-    pub fn new(every: Duration) -> Self {
+    /// No segments yet, with room for so many; those that appear by themselves are to be polled as often as `every`.
+    pub fn new(every: Duration, room: usize) -> Self {
         let usual = Interval { every, is_own: false };
-        Self { usual, copies: HashMap::new(), groups: BTreeMap::new(), pending: 0, deleted: 0 }
+        Self { usual, copies: HashMap::with_capacity(room), groups: BTreeMap::new(), pending: 0, deleted: 0 }
     }
 
     /// Takes a segment up as the file knows it; one that was never answered waits since `now`.
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_copy_is_stale_once_it_is_older_than_allowed() {
         let start = Instant::now();
-        let mut copies = Copies::new(MINUTE);
+        let mut copies = Copies::new(MINUTE, 0);
         copies.take_up(id(0), None, SegmentState::Present, Some(start), start);
         copies.take_up(id(1), Some(Duration::from_secs(1)), SegmentState::Present, Some(start), start);
         copies.take_up(id(2), None, SegmentState::Pending, None, start);
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn outcomes_renew_the_age_and_move_the_state() {
         let start = Instant::now();
-        let mut copies = Copies::new(MINUTE);
+        let mut copies = Copies::new(MINUTE, 0);
         copies.take_up(id(0), None, SegmentState::Pending, None, start);
         let after = |copies: &Copies| {
             let found = copies.freshness(start + MINUTE * 4, thrice);
@@ -234,7 +234,7 @@ mod tests {
         ) {
             let start = Instant::now();
             let at = |seconds| start + Duration::from_secs(seconds);
-            let (mut copies, mut all) = (Copies::new(MINUTE), first);
+            let (mut copies, mut all) = (Copies::new(MINUTE, 0), first);
             for (number, (seconds, own, answered)) in all.iter().enumerate() {
                 let own = own.then_some(Duration::from_secs(1));
                 let answered = answered.then_some(at(*seconds));

@@ -17,6 +17,12 @@ impl Roster {
         sources.entry(key.source.clone()).or_default().insert(Arc::clone(&key.id), segment);
     }
 
+    /// Adds many segments of a source.
+    pub fn add_all(&self, source: &SourceName, segments: impl ExactSizeIterator<Item = (Arc<str>, SegmentId)>) {
+        let mut sources = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        sources.entry(source.clone()).or_default().extend(segments);
+    }
+
     /// The row of one segment.
     pub fn get(&self, source: &SourceName, id: &str) -> Option<SegmentId> {
         let sources = self.0.read().unwrap_or_else(PoisonError::into_inner);

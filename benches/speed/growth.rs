@@ -133,10 +133,16 @@ const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
 /// Where the axes are: left, right, top, bottom.
 const FRAME: [f64; 4] = [70.0, 440.0, 50.0, 360.0];
-/// The highest share that is drawn.
+/// The highest share that is drawn at least, and how far apart the rules are.
 const MOST: f64 = 2.0;
+const RULE: f64 = 0.5;
 /// Legible on white and on black.
 const COLOURS: [&str; 7] = ["#2f81f7", "#db6d28", "#2da44e", "#bf5af2", "#e5484d", "#8b949e", "#c69026"];
+
+/// The costs with the fewest segments.
+fn first(all: &BTreeMap<usize, [f64; 7]>) -> [f64; 7] {
+    all.values().next().copied().expect("a size")
+}
 
 /// Each cost as a share of that with the fewest segments, as a picture.
 fn plot(all: &BTreeMap<usize, [f64; 7]>) -> String {
@@ -144,7 +150,9 @@ fn plot(all: &BTreeMap<usize, [f64; 7]>) -> String {
     let sizes: Vec<usize> = all.keys().copied().collect();
     let wide = (sizes.len().max(2) - 1) as f64;
     let x = |at: usize| left + (right - left) * at as f64 / wide;
-    let y = |share: f64| bottom - (bottom - top) * share.clamp(0.0, MOST) / MOST;
+    let shares = all.values().flat_map(|costs| costs.iter().zip(first(all)).map(|(cost, first)| cost / first));
+    let rules = (shares.fold(MOST, f64::max) / RULE).ceil();
+    let y = |share: f64| bottom - (bottom - top) * share / (rules * RULE);
     let mut svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">
 <style>
@@ -160,7 +168,7 @@ fn plot(all: &BTreeMap<usize, [f64; 7]>) -> String {
         y(1.0 - BAND) - y(1.0 + BAND)
     );
     let mut put = |text: String| writeln!(svg, "{text}").expect("written");
-    for share in [0.0, 0.5, 1.0, 1.5, MOST] {
+    for share in (0..).map(|rule| f64::from(rule) * RULE).take_while(|share| *share <= rules * RULE) {
         let at = y(share);
         put(format!(r#"<line class="rule" x1="{left}" y1="{at:.1}" x2="{right}" y2="{at:.1}"/>"#));
         put(format!(

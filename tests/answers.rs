@@ -1,5 +1,4 @@
 //! What each answer means (DESIGN §5), for both providers, through the whole pipe: one pass a step.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! The program as a service manager and an operator meet it: signals, exit codes, closing tables.
-#![allow(clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 use std::path::PathBuf;
 use std::process::Stdio;

@@ -1,7 +1,5 @@
 //! The reading verbs as people and scripts meet them: exact text on a file with known times, exit codes, pipes, hostile names.
 
-#![expect(clippy::expect_used, reason = "a helper that fails is a test that fails")]
-
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! The daemon's life: starts, stops, kills, reloads, a network that is not there, clocks that are set.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -3,7 +3,6 @@
 //!
 //! `cargo deny check bans licenses sources` says the same by the same file, and more; it takes minutes to install, so CI has
 //! this.
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -1,6 +1,5 @@
 //! Documents and their changes through the whole pipe: what the providers send is stored faithfully, and what changed is
 //! told exactly, neither more nor less.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use crate::common::{BOTH, Bench, ID, key, name, put, raw, unlimited};
 use segsync::diff::{fold, unfold};

@@ -1,5 +1,4 @@
 //! What the running daemon says of itself: the snapshot that the service manager, readiness and gauges are rendered from.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::time::Duration;
 

@@ -1,14 +1,6 @@
 //! Every migration meets rows: what a step's sample rows say must still be there after all later steps, and a step that
 //! has been run before is not run again.
 
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "clippy knows test functions, not their helpers"
-)]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,7 +1,5 @@
 //! Schedule and budget together under virtual time: how fresh segments stay, and how much of the budget is used.
 
-#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
-
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::num::NonZeroU32;

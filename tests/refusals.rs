@@ -1,5 +1,4 @@
 //! Refusals (DESIGN §5), for both providers, through the whole pipe: gone segments, refused keys, holds.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::time::Duration;
 

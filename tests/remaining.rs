@@ -1,7 +1,5 @@
 //! What a provider says is left reaches the budget: from the header on the wire to the account's use.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
-
 use segsync::clock::Clock;
 use segsync::config;
 use segsync::daemon::{self, Prepared};

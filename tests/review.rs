@@ -1,8 +1,6 @@
 //! What reviewers rely on: the filters of the log against a plain reading of all of it, following it across restarts of the
 //! writer, paging on a terminal.
 
-#![expect(clippy::expect_used, reason = "a helper that fails is a test that fails")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,4 @@
 //! The simulator as a client sees it: over HTTP, with no word of the rest of the crate.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::error::Error;
 use std::time::{Duration, Instant};

@@ -1,5 +1,12 @@
 //! All tests of whole rooms and of the program, in one crate: built and linked once, and run side by side. A room's are
 //! `cargo test NAME::`, such as `cargo test sweeps::`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy knows test functions, not their helpers"
+)]
 
 mod analysts;
 mod answers;

@@ -1,6 +1,5 @@
 //! The systemd units, as far as they can be judged without a manager. tests/systemd/check does the rest.
 #![allow(clippy::print_stderr, reason = "what is not tested is said loudly")]
-#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

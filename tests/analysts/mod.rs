@@ -4,14 +4,6 @@
 //! `SEGSYNC_BLESS=1 cargo test --test suite analysts::` writes the page's outputs anew, and with `SEGSYNC_EXAMPLE=FILE` it leaves
 //! the example database there.
 
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "clippy knows test functions, not their helpers"
-)]
-
 mod page;
 mod story;
 

@@ -1,7 +1,5 @@
 //! A file with known times, and the program that reads it.
 
-#![expect(clippy::expect_used, reason = "a helper that fails is a test that fails")]
-
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -3,12 +3,6 @@
 //!
 //! Nothing here sleeps to wait: a pass ends by itself, a daemon is watched by what arrives and by what it announces. The
 //! guard only turns a hang into a failure.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "helpers of tests, outside of #[test] functions"
-)]
 
 pub(crate) mod file;
 

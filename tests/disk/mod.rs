@@ -3,13 +3,7 @@
 //!
 //! `SEGSYNC_DISK=1 cargo test --test suite disk::` tries every size, and waits as long as people would. Some tests need root (a
 //! mount, another user) or `strace`; where they cannot have it they say so on the terminal.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::explicit_write,
-    reason = "helpers of tests, outside of #[test] functions; what is skipped must be seen past the test harness"
-)]
+#![allow(clippy::explicit_write, reason = "what is skipped must be seen past the test harness")]
 
 mod files;
 mod injected;

@@ -3,12 +3,6 @@
 //!
 //! A hundred lives of the daemon and some of everything else in `cargo test`;
 //! `SEGSYNC_KILLS=1000 cargo test --release --test suite kill::` for the long run: so many in all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers of tests, outside of #[test] functions"
-)]
 
 mod file;
 mod jobs;

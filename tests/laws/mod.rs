@@ -1,8 +1,6 @@
 //! The laws of documents, changes and all that is read from outside: on arbitrary values here, on arbitrary bytes by the
 //! fuzzer, and on what the fuzzer has found worth keeping. Only what the library shows to everyone is used here.
 
-#![expect(clippy::expect_used, reason = "a helper that fails is a test that fails")]
-
 mod given;
 mod law;
 

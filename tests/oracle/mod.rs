@@ -2,13 +2,6 @@
 //! (the json-patch crate, and a walk that follows the rows) says from the stored documents alone whether each row is right
 //! and none is missing. `tests/tools/oracle.py` does the same in another language, for any database.
 
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy knows test functions, not their helpers"
-)]
-
 mod edits;
 mod judge;
 

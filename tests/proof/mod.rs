@@ -3,8 +3,6 @@
 //!
 //! Virtual time only. `tests/mutants/run` shows that these tests notice when the bound is broken.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
-
 mod book;
 mod life;
 

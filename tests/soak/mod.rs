@@ -3,13 +3,6 @@
 //!
 //! `SEGSYNC_SEED` plays another life, `SEGSYNC_DAYS` a longer one; both are printed. A life is not repeated to the last
 //! request: hash tables are in another order each time.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers of tests, outside of #[test] functions"
-)]
 
 mod audit;
 mod faults;

@@ -1,12 +1,6 @@
 //! Sweeps through the whole daemon: real sockets against the simulator, for either provider.
 //!
 //! Nothing here sleeps to wait: a pass ends by itself, a daemon is watched by what arrives at the simulator.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "helpers of tests, outside of #[test] functions"
-)]
 
 mod cost;
 mod drift;

@@ -1,14 +1,6 @@
 //! The views that analysts read: what they say of known rows, in the bundled SQLite and in the system's `sqlite3`, that
 //! their times are exact, and that what must be fast is found by an index.
 
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "clippy knows test functions, not their helpers"
-)]
-
 mod plans;
 mod typed;
 mod world;

@@ -3,17 +3,24 @@
 //! `strace` lets them fail from the outside while the daemon runs, on the files of the database alone; the daemon is the
 //! program that everybody runs. A mount that turns read-only below open files is `EROFS` to their writes, too.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::disk::world::{Daemon, GUARD, World, is_long, skipped};
 
 /// A tracer that makes calls fail until it is told to leave.
-struct Fault(Child);
+///
+/// It is listened to until its end: each new thread of the daemon is told, a tracer that nobody hears dies of it, and one
+/// that dies takes along a signal that the daemon was about to get.
+struct Fault {
+    tracer: Child,
+    listening: JoinHandle<()>,
+}
 
 impl Fault {
     /// `calls` of the daemon on the files with these suffixes end with `error`, all or those that `when` counts.
@@ -27,14 +34,29 @@ impl Fault {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut tracer = command.spawn().ok()?;
         let mut told = BufReader::new(tracer.stderr.take()?).lines();
-        is_attached(&mut told).await.then_some(Self(tracer))
+        if !is_attached(&mut told).await {
+            return None;
+        }
+        let listening = tokio::spawn(async move { while told.next_line().await.unwrap().is_some() {} });
+        Some(Self { tracer, listening })
     }
 
     /// From here on the calls work again.
-    async fn lift(mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.0.id().unwrap()).unwrap()).unwrap();
+    async fn lift(self) {
+        let pid = Pid::from_raw(i32::try_from(self.tracer.id().unwrap()).unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();
-        timeout(GUARD, self.0.wait()).await.unwrap().unwrap();
+        self.end().await;
+    }
+
+    /// It was there until the daemon had ended.
+    async fn outlived(self) {
+        let end = self.end().await;
+        assert!(end.success(), "the calls failed only for a while: {end}");
+    }
+
+    async fn end(mut self) -> ExitStatus {
+        timeout(GUARD, self.listening).await.unwrap().unwrap();
+        timeout(GUARD, self.tracer.wait()).await.unwrap().unwrap()
     }
 }
 
@@ -100,11 +122,12 @@ async fn a_checkpoint_that_fails_half_way_loses_nothing() {
         let mut daemon = world.start();
         daemon.during(world.sees(&text)).await;
         let error = format!("ENOSPC:when={page}+");
-        let Some(_fault) = Fault::inject(&world, &daemon, "pwrite64", &[""], &error).await else {
+        let Some(fault) = Fault::inject(&world, &daemon, "pwrite64", &[""], &error).await else {
             return skipped("a checkpoint that fails", "it needs strace, and the right to trace");
         };
         // The stop moves the whole log.
         let code = daemon.stop().await;
+        fault.outlived().await;
         if code == Some(1) {
             stopped_midway += 1;
             let errors = daemon.errors();

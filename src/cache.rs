@@ -1,9 +1,10 @@
 //! moka in front of the store: each segment with its last version, weighed in bytes.
 //!
-//! Filled by reads and by commits, never ahead of the file: [`Cache::put`] and [`Cache::renew`] are called after the
+//! Filled by those who read it, and never ahead of the file: [`Cache::renew`] and [`Cache::confirm`] are called after the
 //! commit. What was evicted is read again. Reads and commits of one segment take turns, so that a read that began before a
-//! commit cannot undo it.
+//! commit cannot undo it. Polls do not go through it: they ask the file, and would push out what others read.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -129,40 +130,37 @@ impl Cache {
         self.readers.all_now(ids).await
     }
 
-    /// What is held of a segment; one that is not held does not count as asked for.
-    pub async fn held(&self, key: &SegmentKey) -> Option<Arc<Cached>> {
-        if self.entries.contains_key(key) { self.entries.get(key).await } else { None }
-    }
-
-    /// Takes over what a commit has made of a segment, where that is held.
-    pub async fn renew(&self, key: &SegmentKey, now: impl FnOnce() -> SegmentNow) {
-        let newer = async move |cached: Option<moka::Entry<SegmentKey, Arc<Cached>>>| {
-            cached.map_or(Op::Nop, |cached| {
-                let now = now();
-                if cached.value().now.latest.seq > now.latest.seq { Op::Nop } else { Op::Put(Cached::new(now)) }
-            })
+    /// Takes over what a commit has made of a segment that had that version before, where it is held.
+    pub async fn renew(&self, key: &SegmentKey, seq: i64, after: impl FnOnce(SegmentNow) -> SegmentNow) {
+        let renewed = |held: &Cached| {
+            let before = SegmentNow { checked: held.checked(), ..held.now.clone() };
+            Op::Put(Cached::new(after(before)))
         };
-        self.entries.entry_by_ref(key).and_compute_with(newer).await;
+        self.follow(key, seq, renewed).await;
     }
 
-    /// Takes over that a commit has confirmed the latest version of a segment, of which nothing else has changed.
-    pub async fn confirm(&self, cached: &Arc<Cached>, checked: Moment) {
-        *cached.told() = Told { checked: Some(checked), ready: None };
-        // What was evicted meanwhile may be read again from before the commit.
-        let is_held = self.entries.get(&cached.now.key).await.is_some_and(|held| Arc::ptr_eq(&held, cached));
-        if !is_held {
-            self.put(SegmentNow { checked: Some(checked), ..cached.now.clone() }).await;
-        }
-    }
-
-    /// Takes over what a commit has made of a segment.
-    pub async fn put(&self, now: SegmentNow) {
-        let key = now.key.clone();
-        let newer = async move |cached: Option<moka::Entry<SegmentKey, Arc<Cached>>>| {
-            let is_known = cached.is_some_and(|cached| cached.value().now.latest.seq > now.latest.seq);
-            if is_known { Op::Nop } else { Op::Put(Cached::new(now)) }
+    /// Takes over that a commit has confirmed that version of a segment, where it is held; nothing else has changed.
+    pub async fn confirm(&self, key: &SegmentKey, seq: i64, checked: Moment) {
+        let confirmed = |held: &Cached| {
+            *held.told() = Told { checked: Some(checked), ready: None };
+            Op::Nop
         };
-        self.entries.entry(key).and_compute_with(newer).await;
+        self.follow(key, seq, confirmed).await;
+    }
+
+    /// Does with what is held of a segment what follows from a commit that went by that version of it.
+    async fn follow(&self, key: &SegmentKey, seq: i64, then: impl FnOnce(&Cached) -> Op<Arc<Cached>>) {
+        let follow = async |held: Option<moka::Entry<SegmentKey, Arc<Cached>>>| {
+            let Some(held) = held else { return Op::Nop };
+            match held.value().now.latest.seq.cmp(&seq) {
+                // Read after the commit.
+                Ordering::Greater => Op::Nop,
+                Ordering::Equal => then(held.value()),
+                // The word of a commit before never came here.
+                Ordering::Less => Op::Remove,
+            }
+        };
+        self.entries.entry_by_ref(key).and_compute_with(follow).await;
     }
 
     /// Does now what is put off: evictions and their counts.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Permit;
-use crate::cache::{Cache, Cached};
+use crate::cache::Cache;
 use crate::clock::{Clock, Now};
 use crate::drift::{Drift, Event};
 use crate::events::Events;
@@ -135,28 +135,24 @@ impl Poller {
     /// closed at the next start.
     pub async fn get(&self, source: &Source, get: Get<'_>, leave: Leave<'_>) -> Result<Option<Polled>, Error> {
         let pages = source.overlap.pages();
-        let mut known = self.known(get.key, get.segment).await?;
-        let latest = &known.now.latest;
+        let begin = BeginPoll { source: source.id, segment: None, kind: get.kind, now: self.clock.now() };
+        let (poll, mut latest) = self.store.begin_get(get.segment, begin).await?;
         // After a delete a validator could turn the way back into "not modified".
         let validator = latest.etag.clone().filter(|_| latest.state == SegmentState::Present);
         let mut request = source.provider.get(&get.key.id);
         request.if_none_match.clone_from(&validator);
-
-        let begin = BeginPoll { source: source.id, segment: Some(get.segment), kind: get.kind, now: self.clock.now() };
-        let Some(Asking { poll, answer, now }) = self.ask(source, begin, &request, leave).await? else {
-            return Ok(None);
-        };
+        let Some((answer, now)) = self.ask(source, poll, &request, leave).await? else { return Ok(None) };
 
         let _turn = source.overlap.single().await;
-        let seq = known.now.latest.seq;
+        let seq = latest.seq;
         if source.overlap.pages() != pages {
-            known = self.known(get.key, get.segment).await?;
+            latest = self.store.latest(get.segment).await?;
         }
-        let is_overtaken = known.now.latest.seq != seq;
+        let is_overtaken = latest.seq != seq;
         let wanted = Wanted { id: &get.key.id, validator: validator.as_deref(), is_unlisted: get.is_unlisted };
         let mut tries = 1;
         loop {
-            let verdict = source.judge(&answer, wanted, get.segment, &known.now.latest);
+            let verdict = source.judge(&answer, wanted, get.segment, &latest);
             let is_passed_by = is_overtaken && verdict.version.is_some();
             let verdict = if is_passed_by { verdict.yielding() } else { verdict };
             let Verdict { outcome, error, usage, etag, version, .. } = verdict;
@@ -164,30 +160,30 @@ impl Poller {
             // It saw something else than what is known, so it does not confirm that.
             let segments = if is_passed_by { Vec::new() } else { vec![end.clone()] };
             let ended = Ended { poll, now, outcome, error, usage };
-            match self.finish(source, &answer, ended, segments, &[&known.now.latest], None).await {
+            match self.finish(source, &answer, ended, segments, &[&latest], None).await {
                 Ok(polled) if is_passed_by => return Ok(Some(polled)),
                 Ok(polled) => {
                     source.overlap.note(&polled, get.segment);
                     let made = polled.committed.first().map(|made| &**made);
-                    self.keep(&known, &end, made, now).await;
+                    self.keep(get.key, &latest, &end, made, now).await;
                     return Ok(Some(polled));
                 }
-                Err(Error::Conflict { .. }) if tries < TRIES => known = self.look_again(get.segment).await?,
+                Err(Error::Conflict { .. }) if tries < TRIES => latest = self.store.latest(get.segment).await?,
                 Err(error) => return Err(error),
             }
             tries += 1;
         }
     }
 
-    /// Sends one request, its row first. `None` when it was given up: then the row is closed, and tells nothing.
+    /// Sends one request, whose row is written. The answer and when it came; `None` when it was given up: then the row is
+    /// closed, and tells nothing.
     async fn ask(
         &self,
         source: &Source,
-        begin: BeginPoll,
+        poll: PollId,
         request: &Request,
         leave: Leave<'_>,
-    ) -> Result<Option<Asking>, Error> {
-        let poll = self.store.begin_poll(begin).await?;
+    ) -> Result<Option<(Result<Answer, NoAnswer>, Now)>, Error> {
         let sent = self.clock.now().mono;
         let answer = leave.give_up.run_until_cancelled(source.transport.send(leave.permit, request)).await;
         let now = self.clock.now();
@@ -196,7 +192,7 @@ impl Poller {
             if matches!(answer, Ok(Answer { status: 200 | 304, .. })) {
                 (leave.answered)();
             }
-            return Ok(Some(Asking { poll, answer, now }));
+            return Ok(Some((answer, now)));
         }
         let finish = FinishPoll {
             poll,
@@ -217,27 +213,11 @@ impl Poller {
     }
 
     /// Moves the cache after the commit.
-    async fn keep(&self, known: &Arc<Cached>, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) {
-        if is_confirmed(&known.now.latest, end) {
-            self.cache.confirm(known, checked(now)).await;
+    async fn keep(&self, key: &SegmentKey, latest: &Latest, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) {
+        if is_confirmed(latest, end) {
+            self.cache.confirm(key, latest.seq, checked(now)).await;
         } else {
-            let before = SegmentNow { checked: known.checked(), ..known.now.clone() };
-            self.cache.put(after(&before, end, made, now)).await;
-        }
-    }
-
-    /// What the file knows of a segment, past the cache: a commit whose caller was given up never reached that.
-    async fn look_again(&self, segment: SegmentId) -> Result<Arc<Cached>, Error> {
-        let now = self.store.now(segment).await?;
-        self.cache.put(now.clone()).await;
-        Ok(Cached::new(now))
-    }
-
-    /// What the file knows of a segment.
-    async fn known(&self, key: &SegmentKey, segment: SegmentId) -> Result<Arc<Cached>, Error> {
-        match self.cache.get(key).await? {
-            Some(cached) => Ok(cached),
-            None => self.look_again(segment).await,
+            self.cache.renew(key, latest.seq, |known| after(known, end, made, now)).await;
         }
     }
 
@@ -306,13 +286,6 @@ impl fmt::Debug for Leave<'_> {
     }
 }
 
-/// A request that was sent, and what came back.
-struct Asking {
-    poll: PollId,
-    answer: Result<Answer, NoAnswer>,
-    now: Now,
-}
-
 /// How a poll ended, before it is committed.
 struct Ended {
     poll: PollId,
@@ -332,12 +305,12 @@ fn is_confirmed(latest: &Latest, end: &SegmentEnd) -> bool {
 }
 
 /// What the file knows of a segment after a poll is finished at `now` that made that version, if any.
-fn after(known: &SegmentNow, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) -> SegmentNow {
+fn after(known: SegmentNow, end: &SegmentEnd, made: Option<&VersionEntry>, now: Now) -> SegmentNow {
     let (etag, not_found) = (end.etag.clone(), end.outcome == Outcome::NotFound);
     let answered = end.outcome.is_answer().then(|| checked(now));
     let checked = answered.or(known.checked);
     let Some(made) = made else {
-        return SegmentNow { latest: Latest { etag, not_found, ..known.latest.clone() }, checked, ..known.clone() };
+        return SegmentNow { latest: Latest { etag, not_found, ..known.latest }, checked, ..known };
     };
     let state = if made.op == Op::Delete { SegmentState::Deleted } else { SegmentState::Present };
     let document = end.version.as_ref().and_then(|version| version.document.clone());
@@ -348,7 +321,7 @@ fn after(known: &SegmentNow, end: &SegmentEnd, made: Option<&VersionEntry>, now:
         modified_at: made.modified_at,
         modified_by: made.modified_by.clone(),
         checked,
-        ..known.clone()
+        ..known
     }
 }
 

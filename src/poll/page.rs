@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::judge::{Asked, Content, Entry, Listed, Refusal, document, judge_page, meaning, weigh};
 use super::meaning::Meaning;
 use super::overlap::PageFlight;
-use super::{Asking, Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES, after, checked, is_confirmed};
+use super::{Ended, Leave, Poller, Roster, Source, Step, Sweep, TRIES};
 use crate::clock::Now;
 use crate::document::{Document, parse};
 use crate::model::{Outcome, PollKind, SegmentKey, SegmentState, SourceName};
@@ -77,9 +77,8 @@ impl Poller {
         let begin = BeginPoll { source: source.id, segment: None, kind: walk.kind, now: self.clock.now() };
         sweep.begin(begin.now);
         let request = source.provider.list(sweep.page());
-        let Some(Asking { poll, answer, now }) = self.ask(source, begin, &request, leave).await? else {
-            return Ok(None);
-        };
+        let poll = self.store.begin_poll(begin).await?;
+        let Some((answer, now)) = self.ask(source, poll, &request, leave).await? else { return Ok(None) };
 
         let _turn = flight.turn().await;
         let known = |id: &str, text: &str| source.items.known(walk.roster.get(walk.name, id)?, text.as_bytes());
@@ -111,7 +110,7 @@ impl Poller {
                     for known in gone {
                         let (outcome, etag) = (Outcome::NotFound, known.latest.etag.clone());
                         let end = SegmentEnd { id: known.id, outcome, etag, version: None };
-                        self.cache.renew(&known.key, || after(&known, &end, None, now)).await;
+                        self.keep(&known.key, &known.latest, &end, None, now).await;
                         covered.push(Covered { key: known.key, outcome });
                     }
                     return Ok(Some(Swept { polled, covered, step: Some(step) }));
@@ -188,11 +187,7 @@ impl Poller {
                 continue;
             };
             let made = end.version.as_ref().and_then(|_| committed.next()).map(|made| &**made);
-            if !is_confirmed(&item.known.latest, end) {
-                self.cache.renew(&key, || after(&item.known, end, made, now)).await;
-            } else if let Some(held) = self.cache.held(&key).await {
-                self.cache.confirm(&held, checked(now)).await;
-            }
+            self.keep(&key, &item.known.latest, end, made, now).await;
             covered.push(Covered { key, outcome: end.outcome });
         }
         covered

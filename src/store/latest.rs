@@ -49,6 +49,13 @@ pub struct SegmentNow {
     pub checked: Option<Moment>,
 }
 
+// Both have the columns that `Latest::from_row` reads.
+const LATEST: &str = "
+    SELECT s.version, s.state, s.etag, s.not_found, v.hash, v.revision, v.document
+    FROM segments AS s
+    LEFT JOIN versions AS v ON v.segment_id = s.id AND v.seq = s.version
+    WHERE s.id = ?1";
+
 const NOW: &str = "
     SELECT s.id, src.name AS source, s.key, src.provider, s.tracked, s.version, s.state, s.etag, s.not_found,
         s.last_checked_at, s.checked_boot_ms, v.hash, v.revision, v.document, v.observed_at, v.changed_after,
@@ -56,6 +63,28 @@ const NOW: &str = "
     FROM segments AS s
     JOIN sources AS src ON src.id = s.source_id
     LEFT JOIN versions AS v ON v.segment_id = s.id AND v.seq = s.version";
+
+impl Latest {
+    /// That of the segment of a row.
+    pub(super) fn of(connection: &Connection, segment: SegmentId) -> rusqlite::Result<Option<Self>> {
+        connection.prepare_cached(LATEST)?.query_row([segment], Self::from_row).optional()
+    }
+
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let document = match (row.get::<_, Option<Arc<str>>>("document")?, row.get("hash")?) {
+            (Some(text), Some(hash)) => Some(StoredDocument { text, hash }),
+            _ => None,
+        };
+        Ok(Self {
+            seq: row.get("version")?,
+            state: row.word("state")?,
+            document,
+            revision: row.get("revision")?,
+            etag: row.get("etag")?,
+            not_found: row.get::<_, i64>("not_found")? > 0,
+        })
+    }
+}
 
 impl SegmentNow {
     /// The segment of a row.
@@ -73,24 +102,13 @@ impl SegmentNow {
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let document = match (row.get::<_, Option<Arc<str>>>("document")?, row.get("hash")?) {
-            (Some(text), Some(hash)) => Some(StoredDocument { text, hash }),
-            _ => None,
-        };
         let boot_ms = row.get("checked_boot_ms")?;
         Ok(Self {
             id: row.get("id")?,
             key: row.key()?,
             provider: row.get("provider")?,
             tracked: row.get("tracked")?,
-            latest: Latest {
-                seq: row.get("version")?,
-                state: row.word("state")?,
-                document,
-                revision: row.get("revision")?,
-                etag: row.get("etag")?,
-                not_found: row.get::<_, i64>("not_found")? > 0,
-            },
+            latest: Latest::from_row(row)?,
             observed_at: row.maybe_time("observed_at")?,
             changed_after: row.maybe_time("changed_after")?,
             modified_at: row.maybe_time("modified_at")?,

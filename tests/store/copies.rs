@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use segsync::cache::{Cache, Cached, Ready};
 use segsync::metrics::Metrics;
 use segsync::model::{Op, SegmentKey, SegmentState, SourceName, UnixMs};
-use segsync::store::{Known, Moment, Readers, SegmentNow, Store};
+use segsync::store::{Known, Moment, Reader, Readers, SegmentNow, Store};
 
 use crate::store::world::{START, World, change, document, tracking};
 
@@ -44,6 +44,17 @@ async fn commit(world: &World, store: &Store, segment: &Known, base: i64) {
     change(world, store, segment, base, op, Some(&text)).await;
 }
 
+/// What the file has.
+fn now(world: &World, segment: &Known) -> SegmentNow {
+    Reader::open(world.file()).expect("opened").now(&segment.key).expect("read").expect("there")
+}
+
+/// Commits a version and tells the cache.
+async fn commit_and_tell(world: &World, store: &Store, cache: &Cache, segment: &Known, base: i64) {
+    commit(world, store, segment, base).await;
+    cache.renew(&segment.key, base, |_| now(world, segment)).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -58,13 +69,14 @@ proptest! {
             let (mut file, mut shown) = ([0_i64; 3], HashMap::new());
             for step in steps {
                 match step {
-                    Step::Commit(at) | Step::Lost(at) => {
+                    Step::Commit(at) => {
+                        commit_and_tell(&world, &store, &cache, &declared.segments[at], file[at]).await;
+                        file[at] += 1;
+                        shown.insert(at, file[at]);
+                    }
+                    Step::Lost(at) => {
                         commit(&world, &store, &declared.segments[at], file[at]).await;
                         file[at] += 1;
-                        if matches!(step, Step::Commit(_)) {
-                            cache.put(store.now(declared.segments[at].id).await.expect("read")).await;
-                            shown.insert(at, file[at]);
-                        }
                     }
                     Step::Read(at) => {
                         let found = cache.get(&declared.segments[at].key).await.expect("read").expect("there");
@@ -110,8 +122,7 @@ async fn reads_and_commits_at_one_time_never_show_what_is_not_there_and_never_go
             })
             .collect();
         for base in 0..100 {
-            commit(&world, &store, segment, base).await;
-            cache.put(store.now(segment.id).await.expect("read")).await;
+            commit_and_tell(&world, &store, &cache, segment, base).await;
             let seq = cache.get(&segment.key).await.expect("read").expect("there").now.latest.seq;
             assert_eq!(seq, base + 1, "a commit that was told is seen at once");
         }
@@ -123,41 +134,46 @@ async fn reads_and_commits_at_one_time_never_show_what_is_not_there_and_never_go
 }
 
 #[tokio::test]
-async fn an_older_word_does_not_undo_a_newer_one() {
-    let world = World::new();
-    let (store, declared) = tracking(&world, &["a"]).await;
-    let (cache, segment) = (cache(&store, 1 << 20), &declared.segments[0]);
-    commit(&world, &store, segment, 0).await;
-    let older = store.now(segment.id).await.expect("read");
-    commit(&world, &store, segment, 1).await;
-    cache.put(store.now(segment.id).await.expect("read")).await;
-    cache.put(older).await;
-    let found = cache.get(&segment.key).await.expect("read").expect("there");
-    assert_eq!((found.now.latest.seq, found.now.latest.state), (2, SegmentState::Present));
-    assert!(cache.get(&key("z")).await.expect("read").is_none(), "nobody knows it");
-}
-
-#[tokio::test]
 async fn what_is_not_held_is_not_held_because_it_was_committed() {
     let world = World::new();
     let (store, declared) = tracking(&world, &["a"]).await;
     let (cache, segment) = (cache(&store, 1 << 20), &declared.segments[0]);
-    let renew = async |now: SegmentNow| {
-        cache.renew(&segment.key, || now).await;
+    let held = async || {
         cache.settle().await;
         cache.entries()
     };
-    commit(&world, &store, segment, 0).await;
-    let first = store.now(segment.id).await.expect("read");
+    let seen = async || {
+        let latest = cache.get(&segment.key).await.expect("read").expect("there").now.latest.clone();
+        (latest.seq, latest.state)
+    };
+    commit_and_tell(&world, &store, &cache, segment, 0).await;
+    let first = now(&world, segment);
     assert_eq!(cache.read_all(vec![segment.id, segment.id]).await.expect("read"), [first.clone(), first.clone()]);
-    assert_eq!(renew(first.clone()).await, 0);
+    assert_eq!(held().await, 0);
+    assert_eq!(seen().await, (1, SegmentState::Present));
+    commit_and_tell(&world, &store, &cache, segment, 1).await;
+    assert_eq!((held().await, seen().await), (1, (2, SegmentState::Present)));
+    cache.renew(&segment.key, 0, |_| first).await;
+    assert_eq!((held().await, seen().await), (1, (2, SegmentState::Present)), "an older word undoes no newer one");
+    assert!(cache.get(&key("z")).await.expect("read").is_none(), "nobody knows it");
+}
+
+#[tokio::test]
+async fn what_missed_a_word_is_read_again_at_the_next_one() {
+    let world = World::new();
+    let (store, declared) = tracking(&world, &["a"]).await;
+    let (cache, segment) = (cache(&store, 1 << 20), &declared.segments[0]);
     let seen = async || cache.get(&segment.key).await.expect("read").expect("there").now.latest.seq;
+    commit(&world, &store, segment, 0).await;
     assert_eq!(seen().await, 1);
     commit(&world, &store, segment, 1).await;
-    assert_eq!(renew(store.now(segment.id).await.expect("read")).await, 1);
-    assert_eq!(seen().await, 2);
-    renew(first).await;
-    assert_eq!(seen().await, 2, "an older word");
+    assert_eq!(seen().await, 1, "nobody told it");
+    commit_and_tell(&world, &store, &cache, segment, 2).await;
+    assert_eq!(seen().await, 3);
+    commit(&world, &store, segment, 3).await;
+    assert_eq!(seen().await, 3);
+    cache.confirm(&segment.key, 4, Moment { wall: UnixMs(START), boot_ms: None }).await;
+    assert_eq!(seen().await, 4);
 }
 
 #[tokio::test]
@@ -171,8 +187,7 @@ async fn an_answer_is_made_once_for_each_word() {
         Ready { body: seq.to_string().into(), etag: "".into(), last_modified: "".into() }
     };
     for seq in 1..=2 {
-        commit(&world, &store, segment, seq - 1).await;
-        cache.put(store.now(segment.id).await.expect("read")).await;
+        commit_and_tell(&world, &store, &cache, segment, seq - 1).await;
         for _ in 0..3 {
             let found = cache.get(&segment.key).await.expect("read").expect("there");
             assert_eq!(found.ready(|now, _| ready(now.latest.seq)).0.body, seq.to_string());
@@ -200,22 +215,14 @@ async fn a_poll_that_confirms_moves_only_the_age() {
     let before = found().await;
     assert_eq!(told(&before), (format!("1 {:?}", before.checked().map(|at| at.wall.0)).into(), before.now.checked));
     let later = Moment { wall: UnixMs(START + 77_000), boot_ms: Some(77_000) };
-    cache.confirm(&before, later).await;
+    cache.confirm(&segment.key, 1, later).await;
     assert!(Arc::ptr_eq(&before, &found().await), "the version is the same");
     assert_eq!(told(&*found().await), (format!("1 Some({})", START + 77_000).into(), Some(later)));
 
-    // Confirmed, but gone from the cache, which may read it from before the commit.
-    commit(&world, &store, segment, 1).await;
-    let newer = store.now(segment.id).await.expect("read");
-    cache.put(newer.clone()).await;
-    let replaced = found().await;
-    cache.put(newer).await;
-    let latest = Moment { wall: UnixMs(START + 99_000), boot_ms: Some(99_000) };
-    cache.confirm(&replaced, latest).await;
-    assert_eq!(found().await.checked(), Some(latest));
-    // What was replaced by a newer version stays so.
-    cache.confirm(&before, latest).await;
-    assert_eq!(found().await.now.latest.seq, 2);
+    commit_and_tell(&world, &store, &cache, segment, 1).await;
+    let newer = found().await.checked();
+    cache.confirm(&segment.key, 1, later).await;
+    assert_eq!((found().await.now.latest.seq, found().await.checked()), (2, newer), "an older word");
 }
 
 #[tokio::test]
@@ -226,7 +233,6 @@ async fn it_stays_within_its_size() {
     let cache = cache(&store, 20_000);
     for segment in &declared.segments {
         change(&world, &store, segment, 0, Op::Create, Some(&"x".repeat(2_000))).await;
-        cache.put(store.now(segment.id).await.expect("read")).await;
     }
     for segment in &declared.segments {
         assert_eq!(cache.get(&segment.key).await.expect("read").expect("there").now.latest.seq, 1);

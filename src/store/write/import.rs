@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{Error, Fault, Gone, NewVersion, Observed, Segment, Store, Writing, lock, now};
+use super::{Error, Fault, Gone, NewVersion, Observed, Segment, Store, Writing, lock, read_latest};
 use crate::clock::Now;
 use crate::model::{Outcome, PollKind, SegmentState, SourceName, UnixMs};
 use crate::store::{Columns, Hash, Latest, PollId, SegmentId, SourceId, VersionEntry};
@@ -144,7 +144,7 @@ impl Import<'_> {
 
     /// What the file knows of a segment by now.
     pub fn latest(&self, segment: SegmentId) -> Result<Latest, Error> {
-        self.run(|connection| now(connection, segment).map(|now| now.latest))
+        self.run(|connection| read_latest(connection, segment))
     }
 
     /// Whether the file already says that at this time the segment had the document with this hash, or, with `None`, that

@@ -8,17 +8,12 @@ use rusqlite::{Connection, params};
 
 use super::{Fault, Store};
 use crate::clock::Now;
-use crate::store::{Error, Latest, SegmentId, SegmentNow};
+use crate::store::{Error, Latest, SegmentId};
 
 impl Store {
     /// What the file knows of a segment.
     pub async fn latest(&self, segment: SegmentId) -> Result<Latest, Error> {
-        self.now(segment).await.map(|now| now.latest)
-    }
-
-    /// What the file knows of a segment, and what is told with it.
-    pub async fn now(&self, segment: SegmentId) -> Result<SegmentNow, Error> {
-        self.run(move |connection| now(connection, segment)).await
+        self.run(move |connection| read_latest(connection, segment)).await
     }
 
     /// Removes polls that are older than `keep`, looking at the `batch` oldest rows: call it again while it
@@ -30,8 +25,8 @@ impl Store {
 }
 
 /// What the file knows of a segment.
-pub(super) fn now(connection: &Connection, segment: SegmentId) -> Result<SegmentNow, Fault> {
-    let found = SegmentNow::of(connection, segment)?;
+pub(super) fn read_latest(connection: &Connection, segment: SegmentId) -> Result<Latest, Fault> {
+    let found = Latest::of(connection, segment)?;
     found.ok_or_else(|| Fault::Conflict(format!("there is no segment {}", segment.0)))
 }
 

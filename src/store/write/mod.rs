@@ -38,7 +38,7 @@ use tokio::task::spawn_blocking;
 use super::{Error, Fault, Lock, OpenError};
 use crate::clock::{Clock, Now};
 use crate::metrics::Metrics;
-use keep::now;
+use keep::read_latest;
 use log::Mover;
 use place::Place;
 use queue::{Done, Job, Task, commit_all};

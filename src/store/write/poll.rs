@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::keep::read_latest;
 use super::{Fault, Store, Writing};
 use crate::clock::Now;
 use crate::model::{PollKind, Spent};
-use crate::store::{Columns, Error, Moment, PollId, SegmentId, SourceId, age_ms};
+use crate::store::{Columns, Error, Latest, Moment, PollId, SegmentId, SourceId, age_ms};
 
 /// A request about to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,12 @@ impl Store {
     /// Writes the row of a request that is about to be sent.
     pub async fn begin_poll(&self, poll: BeginPoll) -> Result<PollId, Error> {
         self.run(move |writing| begin(writing, poll)).await
+    }
+
+    /// The same for a request of `segment`, which `poll` need not name; tells what the file knows of it as well.
+    pub async fn begin_get(&self, segment: SegmentId, poll: BeginPoll) -> Result<(PollId, Latest), Error> {
+        let poll = BeginPoll { segment: Some(segment), ..poll };
+        self.run(move |writing| Ok((begin(writing, poll)?, read_latest(writing, segment)?))).await
     }
 
     /// The requests of these sources (one account) that the ledger has to know, newest first: all among them that can

@@ -8,7 +8,7 @@ use crate::budget::Terms;
 use crate::config::{Config, Source};
 use crate::daemon::{Plan, Tracked, own_intervals, terms};
 use crate::model::{Limit, SegmentKey, SourceName};
-use crate::schedule::Forecast;
+use crate::schedule::{Forecast, Schedule};
 
 /// Sources that share one budget, as far as the configuration tells: two places of one key look like two keys.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl Account<'_> {
     /// What comes of its terms where each source polls as `way` says; one without a way takes no part.
     pub(super) fn forecast(&self, way: impl Fn(&Source) -> Option<(Plan, Vec<Tracked>)>) -> Forecast {
         let ways = self.sources.iter().filter_map(|source| Some((source, way(source)?)));
-        let targets: Vec<_> = ways.flat_map(|(source, (plan, tracked))| plan.targets(source, &tracked)).collect();
-        Forecast::new(&targets, &self.terms)
+        let targets = ways.flat_map(|(source, (plan, tracked))| plan.targets(source, &tracked)).collect();
+        Forecast::new(&Schedule::new(targets, 0), &self.terms)
     }
 }
 

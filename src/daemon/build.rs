@@ -104,10 +104,10 @@ impl Site<'_> {
             };
             workers.insert(source.config.name, worker);
         }
-        if self.once.is_none() {
-            report::too_much(&Forecast::new(&targets, &prepared.terms), &targets);
-        }
         let mut schedule = Schedule::new(targets, fastrand::u64(..));
+        if self.once.is_none() {
+            report::too_much(&Forecast::new(&schedule, &prepared.terms), &schedule);
+        }
         for source in sources.iter().filter(|source| source.state == SourceState::Unauthorized) {
             schedule.ask_again(&source.name, now.mono);
         }

@@ -14,7 +14,7 @@ use crate::config::show_duration;
 use crate::live::span;
 use crate::model::{Op, SourceName, SourceState, plain};
 use crate::poll::Polled;
-use crate::schedule::{Expected, Forecast, Stretch, Target, Work};
+use crate::schedule::{Expected, Forecast, Schedule, Stretch, Work};
 use crate::store::{self, VersionEntry};
 
 /// How many changes a line names before it says how many more there are.
@@ -129,20 +129,19 @@ pub(super) fn works(board: &Board, begun: Instant, now: Now) {
     }
 }
 
-/// Logs the intervals of `targets` that an account cannot keep.
-pub(super) fn too_much(forecast: &Forecast, targets: &[Target]) {
+/// Logs the intervals of `schedule` that an account cannot keep.
+pub(super) fn too_much(forecast: &Forecast, schedule: &Schedule) {
     for expected in forecast.groups.iter().filter(|expected| !expected.is_kept()) {
         let (source, every_ms, age_ms) = (expected.source.as_str(), millis(expected.every), millis(expected.age));
-        warn!(source, every_ms, age_ms, "{}", stretch_line(expected, forecast, targets));
+        warn!(source, every_ms, age_ms, "{}", stretch_line(expected, forecast, schedule));
     }
 }
 
 /// Why an interval stretches and to what, in words.
-fn stretch_line(expected: &Expected, forecast: &Forecast, targets: &[Target]) -> String {
+fn stretch_line(expected: &Expected, forecast: &Forecast, schedule: &Schedule) -> String {
     let Expected { source, promise, every, requests, fits, .. } = expected;
     let (every, about) = (show_duration(*every), show_duration(*fits));
-    let list = Work::Sweep(source.clone());
-    let is_list = !promise && targets.iter().any(|target| target.work == list);
+    let is_list = !promise && schedule.has(&Work::Sweep(source.clone()));
     let (s, are, their) = if *requests > 1 { ("s", "are", "their") } else { ("", "is", "its") };
     let (what, then) = match (is_list, promise) {
         (true, _) => (format!("a list of {requests} page{s} every {every} is"), "it is read"),
@@ -262,6 +261,7 @@ mod tests {
     use super::*;
     use crate::budget::Terms;
     use crate::model::{Limit, SegmentKey};
+    use crate::schedule::Target;
 
     fn limit(requests: u32, seconds: u64) -> Limit {
         Limit { requests, per: Duration::from_secs(seconds) }
@@ -275,9 +275,10 @@ mod tests {
     fn lines(targets: &[Target]) -> Vec<String> {
         let limits = vec![limit(100, 10), limit(900, 900)];
         let burst = NonZeroU32::new(10).expect("positive");
-        let forecast = Forecast::new(targets, &Terms { limits, share: 1.0, burst, timeout: Duration::from_secs(10) });
+        let schedule = Schedule::new(targets.to_vec(), 0);
+        let forecast = Forecast::new(&schedule, &Terms { limits, share: 1.0, burst, timeout: Duration::from_secs(10) });
         let too_much = forecast.groups.iter().filter(|one| !one.is_kept());
-        too_much.map(|one| stretch_line(one, &forecast, targets)).collect()
+        too_much.map(|one| stretch_line(one, &forecast, &schedule)).collect()
     }
 
     #[test]

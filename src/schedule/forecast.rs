@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::division::{BEHIND, Division, stretched};
-use super::{Schedule, Stretch, Target};
+use super::{Schedule, Stretch};
 use crate::budget::{Capacity, Terms};
 use crate::model::{Limit, SourceName};
 
@@ -76,11 +76,10 @@ impl fmt::Display for Stretch {
 }
 
 impl Forecast {
-    /// What comes of `targets` within `terms`.
-    pub fn new(targets: &[Target], terms: &Terms) -> Self {
+    /// What comes of what `schedule` has to poll, within `terms`.
+    pub fn new(schedule: &Schedule, terms: &Terms) -> Self {
         let limits = terms.scaled();
         let capacity = limits.iter().map(rate).fold(f64::INFINITY, f64::min);
-        let schedule = Schedule::new(targets.to_vec(), 0);
         let division = schedule.divide(Capacity::steadily(capacity));
         let groups = schedule.groups.iter().filter(|(_, queue)| queue.requests > 0);
         let groups: Vec<Expected> = groups
@@ -101,7 +100,7 @@ impl Forecast {
             })
             .collect();
         let demand = groups.iter().map(|group| group.requests as f64 / group.every.as_secs_f64()).sum();
-        let first_sync = first_sync(targets, &limits, terms.burst.get(), capacity, &division);
+        let first_sync = first_sync(schedule, &limits, terms.burst.get(), capacity, &division);
         Self { limits, capacity, demand, stretch: division.stretch, groups, first_sync }
     }
 
@@ -129,11 +128,11 @@ fn round_up(duration: Duration) -> Duration {
 /// When the last request goes out of those that are due when nothing was ever polled: promises first, then single
 /// requests and the first page of each list, as fast as pacer and ledger allow; then the other pages, which take the
 /// even pace of a schedule that is short of capacity.
-fn first_sync(targets: &[Target], limits: &[Limit], burst: u32, capacity: f64, division: &Division) -> Duration {
+fn first_sync(schedule: &Schedule, limits: &[Limit], burst: u32, capacity: f64, division: &Division) -> Duration {
     let Some(mut slots) = Slots::new(limits, burst) else { return Duration::ZERO };
-    let of = |promise: bool| targets.iter().filter(move |target| target.promise == promise);
+    let of = |promise: bool| schedule.entries.values().filter(move |entry| entry.group.promise == promise);
     let new = of(false).count();
-    let pages: u64 = of(false).map(|target| u64::from(target.requests.saturating_sub(1))).sum();
+    let pages: u64 = of(false).map(|entry| u64::from(entry.requests.saturating_sub(1))).sum();
     for _ in of(true) {
         slots.next(0.0);
     }
@@ -219,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::model::SegmentKey;
-    use crate::schedule::Work;
+    use crate::schedule::{Target, Work};
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -243,8 +242,12 @@ mod tests {
         Target { requests: pages, ..Target::once(Work::Sweep(SourceName::new(name)), secs(every)) }
     }
 
+    fn within(targets: &[Target], terms: &Terms) -> Forecast {
+        Forecast::new(&Schedule::new(targets.to_vec(), 0), terms)
+    }
+
     fn forecast(targets: &[Target]) -> Forecast {
-        Forecast::new(targets, &both())
+        within(targets, &both())
     }
 
     #[test]
@@ -276,7 +279,7 @@ mod tests {
         assert_eq!((promises.fits, promises.is_kept()), (secs(30), true));
         assert_eq!((wishes.fits, wishes.is_kept()), (secs(150), false));
         // Alone they may take everything; 5 % are left to wishes where there are some.
-        let alone = Forecast::new(&targets(60, 30, true), &terms(&[(900, 900)]));
+        let alone = within(&targets(60, 30, true), &terms(&[(900, 900)]));
         assert_eq!((alone.groups[0].fits, alone.stretch.promises), (secs(60), 2.0));
     }
 
@@ -306,10 +309,10 @@ mod tests {
 
     #[test]
     fn without_limits_everything_fits_at_once() {
-        let forecast = Forecast::new(&targets(10_000, 1, false), &terms(&[]));
+        let forecast = within(&targets(10_000, 1, false), &terms(&[]));
         assert_eq!((forecast.capacity, forecast.first_sync, forecast.tightest()), (f64::INFINITY, secs(0), None));
         assert_eq!((forecast.groups[0].age, forecast.groups[0].fits), (secs(1), secs(0)));
-        assert!(Forecast::new(&[], &both()).groups.is_empty());
+        assert!(within(&[], &both()).groups.is_empty());
     }
 
     #[test]
@@ -321,7 +324,7 @@ mod tests {
         assert_eq!((first(900), first(901)), (89.0, 900.0));
         // 900 each at 0, 900 and 1800 s; the last 200 of them take 19 s.
         assert_eq!(first(2000), 1819.0);
-        let slow = Forecast::new(&targets(20, 60, false), &terms(&[(20, 600)]));
+        let slow = within(&targets(20, 60, false), &terms(&[(20, 600)]));
         assert_eq!(slow.first_sync, secs(300));
     }
 

@@ -6,15 +6,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
-use rusqlite::{CachedStatement, Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row, RowIndex};
 
 use super::{VersionEntry, VersionId};
 use crate::model::{Change, SegmentKey, SourceName, UnixMs};
 
-/// Typed columns of a row, by name.
+/// Typed columns of a row.
 pub(super) trait Columns {
-    /// A word such as an op or a state.
-    fn word<T>(&self, column: &str) -> rusqlite::Result<T>
+    /// A word such as an op or a state, by name or place.
+    fn word<T>(&self, column: impl RowIndex + Copy) -> rusqlite::Result<T>
     where
         T: FromStr<Err: std::error::Error + Send + Sync + 'static>;
     /// A time.
@@ -26,13 +26,12 @@ pub(super) trait Columns {
 }
 
 impl Columns for Row<'_> {
-    fn word<T>(&self, column: &str) -> rusqlite::Result<T>
+    fn word<T>(&self, column: impl RowIndex + Copy) -> rusqlite::Result<T>
     where
         T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
     {
-        let text: String = self.get(column)?;
-        text.parse().map_err(|error| {
-            let at = self.as_ref().column_index(column).unwrap_or(0);
+        self.get_ref(column)?.as_str()?.parse().map_err(|error| {
+            let at = column.idx(self.as_ref()).unwrap_or(0);
             rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error))
         })
     }

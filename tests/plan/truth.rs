@@ -97,9 +97,13 @@ async fn live(targets: &[Target], terms: &Terms, lasting: Duration) -> HashMap<W
     sent
 }
 
+fn forecast(targets: &[Target], terms: &Terms) -> Forecast {
+    Forecast::new(&Schedule::new(targets.to_vec(), 0), terms)
+}
+
 /// Holds the time of the first sync against the truth.
 async fn first_sync(what: &str, targets: &[Target], terms: &Terms) {
-    let said = Forecast::new(targets, terms).first_sync;
+    let said = forecast(targets, terms).first_sync;
     let sent = live(targets, terms, said * 2 + secs(60)).await;
     assert_eq!(sent.len(), targets.len(), "{what}: not everything was polled in twice the time");
     let last = sent.values().map(|times| times[0]).fold(0.0, f64::max);
@@ -112,7 +116,7 @@ async fn first_sync(what: &str, targets: &[Target], terms: &Terms) {
 
 /// Holds the ages that are expected of each group against the truth, once the first windows are over.
 async fn ages(what: &str, targets: &[Target], terms: &Terms) {
-    let forecast = Forecast::new(targets, terms);
+    let forecast = forecast(targets, terms);
     let longest = forecast.groups.iter().map(|group| group.age).max().expect("a group");
     let begin = forecast.first_sync + secs(2 * 900) + longest;
     let sent = live(targets, terms, begin + longest * 6).await;

@@ -222,5 +222,5 @@ impl Known {
 fn known(row: &Row<'_>, id: SegmentId, key: SegmentKey, now: Now) -> rusqlite::Result<Known> {
     let (last_checked_at, boot_ms) = (row.get::<_, Option<i64>>(4)?.map(UnixMs), row.get(5)?);
     let checked_ago = last_checked_at.map(|wall| time_since(Moment { wall, boot_ms }, now));
-    Ok(Known { id, key, state: row.word("state")?, checked_ago, failures: row.get(6)? })
+    Ok(Known { id, key, state: row.word(7)?, checked_ago, failures: row.get(6)? })
 }

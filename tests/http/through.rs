@@ -81,6 +81,9 @@ async fn a_copy_that_is_young_enough_is_served_as_it_is() {
             let etag = fresh.header("etag").unwrap();
             assert_eq!(caller.get_with(FRESH, &[("if-none-match", etag)]).await.status, 304);
             assert_eq!(asked(&bench), 3);
+            let checked = caller.get(ONE).await.json()["checked_at"].as_str().unwrap().to_owned();
+            let rows = bench.rows("SELECT checked_at FROM segment_now WHERE source = 'statsig'");
+            assert_eq!(rows, [checked], "but it is younger now");
         })
         .await;
 }

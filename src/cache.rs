@@ -56,7 +56,7 @@ pub struct Ready {
 
 impl Cached {
     /// A segment as the file knows it.
-    pub fn new(now: SegmentNow) -> Arc<Self> {
+    fn new(now: SegmentNow) -> Arc<Self> {
         let told = Mutex::new(Told { checked: now.checked, ready: None });
         Arc::new(Self { now, told })
     }

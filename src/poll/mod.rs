@@ -27,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceName, SourceState};
 use crate::provider::Provider;
 use crate::store::{
-    Absence, BeginPoll, Error, FinishPoll, KnownSource, Latest, Moment, PollId, SegmentEnd, SegmentId, SegmentNow,
-    SourceId, Store, VersionEntry,
+    Absence, Error, FinishPoll, KnownSource, Latest, Moment, PollId, SegmentEnd, SegmentId, SegmentNow, SourceId,
+    Store, VersionEntry,
 };
 use crate::transport::{Answer, NoAnswer, Request, Transport};
 
@@ -135,8 +135,8 @@ impl Poller {
     /// closed at the next start.
     pub async fn get(&self, source: &Source, get: Get<'_>, leave: Leave<'_>) -> Result<Option<Polled>, Error> {
         let pages = source.overlap.pages();
-        let begin = BeginPoll { source: source.id, segment: None, kind: get.kind, now: self.clock.now() };
-        let (poll, mut latest) = self.store.begin_get(get.segment, begin).await?;
+        let begun = self.store.begin_get(source.id, get.segment, get.kind, self.clock.now());
+        let (poll, mut latest) = begun.await?;
         // After a delete a validator could turn the way back into "not modified".
         let validator = latest.etag.clone().filter(|_| latest.state == SegmentState::Present);
         let mut request = source.provider.get(&get.key.id);

@@ -32,9 +32,15 @@ impl Store {
         self.run(move |writing| begin(writing, poll)).await
     }
 
-    /// The same for a request of `segment`, which `poll` need not name; tells what the file knows of it as well.
-    pub async fn begin_get(&self, segment: SegmentId, poll: BeginPoll) -> Result<(PollId, Latest), Error> {
-        let poll = BeginPoll { segment: Some(segment), ..poll };
+    /// The same for a request of one segment; tells what the file knows of that as well.
+    pub async fn begin_get(
+        &self,
+        source: SourceId,
+        segment: SegmentId,
+        kind: PollKind,
+        now: Now,
+    ) -> Result<(PollId, Latest), Error> {
+        let poll = BeginPoll { source, segment: Some(segment), kind, now };
         self.run(move |writing| Ok((begin(writing, poll)?, read_latest(writing, segment)?))).await
     }
 

@@ -174,6 +174,15 @@ impl Report {
 
     /// Something that is to reach a share of a floor; `rounds` are those of floor and ours, in `unit`.
     pub fn share(&self, what: &str, unit: &str, rounds: &[(f64, f64)], least: f64) {
+        self.compare(what, unit, rounds, |ratio| format!("at least {least}: {}", word(ratio >= least)));
+    }
+
+    /// What can be reached at all: nothing is wanted of it.
+    pub fn ratio(&self, what: &str, unit: &str, rounds: &[(f64, f64)]) {
+        self.compare(what, unit, rounds, |_| String::new());
+    }
+
+    fn compare(&self, what: &str, unit: &str, rounds: &[(f64, f64)], wanted: impl Fn(f64) -> String) {
         let ratio = median(rounds.iter().map(|(floor, ours)| ours / floor).collect());
         let each: Vec<String> = rounds.iter().map(|(floor, ours)| format!("{:.2}", ours / floor)).collect();
         eprintln!("{what}: ratios {}", each.join(" "));
@@ -181,9 +190,8 @@ impl Report {
             median(rounds.iter().map(|round| round.0).collect()),
             median(rounds.iter().map(|round| round.1).collect()),
         ];
-        let wanted = format!("at least {least}: {}", word(ratio >= least));
         let each = |value: f64| format!("{value:.0} {unit}");
-        self.row([what.to_owned(), each(floor), each(ours), format!("{ratio:.2}"), wanted, String::new()]);
+        self.row([what.to_owned(), each(floor), each(ours), format!("{ratio:.2}"), wanted(ratio), String::new()]);
     }
 
     /// Something that has a most.

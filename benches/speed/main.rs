@@ -18,6 +18,7 @@ mod common;
 mod document;
 mod growth;
 mod import;
+mod least;
 mod life;
 mod poll;
 

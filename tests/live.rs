@@ -2,23 +2,30 @@
 
 use std::time::Duration;
 
-use crate::common::{BOTH, Bench, ID, Running};
+use crate::common::{BOTH, Bench, ID, PATIENCE, Running, in_time};
 use segsync::clock::Clock;
 use segsync::daemon::Notice;
 use segsync::live::{Live, Phase, Snapshot, SourceLive};
 use segsync::model::{SourceState, UnixMs};
 use segsync::simulator::{Fault, On, Times};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// The snapshot once it is `enough`. It can only be asked for, so it is asked again and again.
-async fn until(live: &Live, enough: impl Fn(&Snapshot) -> bool) -> Snapshot {
-    loop {
-        let now = live.snapshot();
-        if enough(&now) {
-            return now;
+/// Between two looks at what cannot be waited for.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The snapshot once it is `enough`, which is told in words. It can only be asked for, so it is asked again and again.
+async fn until(live: &Live, what: &str, enough: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    let wait = async {
+        loop {
+            let now = live.snapshot();
+            if enough(&now) {
+                return now;
+            }
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain for {what}: {:?}", live.snapshot()))
 }
 
 /// Tracked, fresh, pending and deleted segments of each source.
@@ -43,7 +50,7 @@ async fn it_follows_polls_and_reloads() {
     let live = bench
         .run(async |daemon| {
             daemon.reload.send(first).await.unwrap();
-            let one = until(&daemon.live, |now| counts(now) == [(1, 1, 0, 0); 2]).await;
+            let one = until(&daemon.live, "one segment of each", |now| counts(now) == [(1, 1, 0, 0); 2]).await;
             assert!(one.phase == Phase::Running && one.is_ready(), "{one:?}");
             let hour = Duration::from_secs(3600);
             assert!(one.accounts.iter().all(|account| account.next_poll.is_some_and(|wait| wait <= hour)), "{one:?}");
@@ -51,7 +58,7 @@ async fn it_follows_polls_and_reloads() {
 
             daemon.reload.send(bench.prepared()).await.unwrap();
             // Nobody has the new one: it is answered, and pending.
-            let both = until(&daemon.live, |now| counts(now) == [(2, 2, 1, 0); 2]).await;
+            let both = until(&daemon.live, "two segments of each", |now| counts(now) == [(2, 2, 1, 0); 2]).await;
             assert_eq!(both.running_since, one.running_since);
             daemon.live.clone()
         })
@@ -72,13 +79,12 @@ async fn the_next_poll_is_told_as_late_as_the_pace_lets_it_go() {
     bench.name(&[ID, "second"]);
     bench
         .run(async |daemon| {
-            let half = until(&daemon.live, fresh(1)).await;
+            until(&daemon.live, "one fresh segment of each", fresh(1)).await;
             let paced = |now: &Snapshot| {
                 let late = Duration::from_secs(1200);
                 now.accounts.iter().all(|account| account.next_poll.is_some_and(|wait| wait > late))
             };
-            let told = tokio::time::timeout(Duration::from_secs(5), until(&daemon.live, paced)).await;
-            assert!(told.is_ok(), "{half:?}, and then {:?}", daemon.live.snapshot());
+            until(&daemon.live, "a next poll that is paced", paced).await;
         })
         .await;
 }
@@ -90,7 +96,7 @@ async fn a_refused_key_is_a_reason_not_to_be_ready_until_it_works_again() {
     bench
         .run(async |daemon| {
             let is_refused = |source: &SourceLive| source.state == SourceState::Unauthorized;
-            let refused = until(&daemon.live, |now| now.sources.iter().all(is_refused)).await;
+            let refused = until(&daemon.live, "a refusal of each", |now| now.sources.iter().all(is_refused)).await;
             let reasons = refused.reasons();
             assert!(!refused.is_ready() && reasons.len() == 2, "{reasons:?}");
             assert!(reasons[0].contains("octave is unauthorized since ") && reasons[0].contains("401"), "{reasons:?}");
@@ -98,7 +104,7 @@ async fn a_refused_key_is_a_reason_not_to_be_ready_until_it_works_again() {
 
             bench.refuse_keys(false);
             daemon.reload.send(bench.prepared()).await.unwrap();
-            let again = until(&daemon.live, |now| now.is_ready() && fresh(1)(now)).await;
+            let again = until(&daemon.live, "an end of the refusals", |now| now.is_ready() && fresh(1)(now)).await;
             assert!(again.sources.iter().all(|source| source.last_error.is_none()));
         })
         .await;
@@ -138,7 +144,7 @@ async fn what_is_older_than_three_intervals_is_named() {
             for provider in BOTH {
                 bench.simulator.behave(provider);
             }
-            until(&daemon.live, Snapshot::is_ready).await;
+            until(&daemon.live, "readiness", Snapshot::is_ready).await;
         })
         .await;
 }
@@ -147,9 +153,12 @@ async fn what_is_older_than_three_intervals_is_named() {
 async fn lives_on(daemon: &Running, times: usize) {
     let alive = || daemon.notices.lock().unwrap().iter().filter(|notice| **notice == Notice::Alive).count();
     let before = alive();
-    while alive() < before + times {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let wait = async {
+        while alive() < before + times {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    in_time("signs of life", wait).await;
 }
 
 #[tokio::test]
@@ -157,7 +166,7 @@ async fn the_watchdog_is_fed_while_idle_held_and_waiting() {
     let bench = Bench::new().await;
     bench
         .run(async |daemon| {
-            until(&daemon.live, fresh(1)).await;
+            until(&daemon.live, "one fresh segment of each", fresh(1)).await;
             lives_on(daemon, 4).await;
         })
         .await;
@@ -172,7 +181,8 @@ async fn the_watchdog_is_fed_while_idle_held_and_waiting() {
     again.simulator = bench.simulator;
     again
         .run(async |daemon| {
-            until(&daemon.live, |now| now.accounts.iter().all(|account| account.in_flight == 1)).await;
+            let asked = |now: &Snapshot| now.accounts.iter().all(|account| account.in_flight == 1);
+            until(&daemon.live, "a request of each", asked).await;
             lives_on(daemon, 4).await;
             gate.cancel();
         })
@@ -186,7 +196,7 @@ async fn the_watchdog_is_fed_while_idle_held_and_waiting() {
     again
         .run(async |daemon| {
             let held = |now: &Snapshot| now.sources.iter().all(|source| source.state == SourceState::Held);
-            let now = until(&daemon.live, held).await;
+            let now = until(&daemon.live, "a hold of each", held).await;
             assert!(now.line().contains("statsig held for another 1"), "{}", now.line());
             assert!(now.accounts.iter().all(|account| account.next_poll >= account.hold), "{now:?}");
             lives_on(daemon, 4).await;
@@ -201,16 +211,19 @@ async fn a_manager_hears_of_reloads_and_of_the_state() {
         .run(async |daemon| {
             daemon.reload.send(bench.prepared()).await.unwrap();
             let told = |notice: &Notice| matches!(notice, Notice::Status(line) if line.starts_with("2/2 fresh"));
-            loop {
-                let notices = daemon.notices.lock().unwrap().clone();
-                let reloads: Vec<_> =
-                    notices.iter().filter(|one| matches!(one, Notice::Reloading | Notice::Reloaded)).collect();
-                if reloads.len() == 2 && notices.iter().any(told) {
-                    assert_eq!(reloads, [&Notice::Reloading, &Notice::Reloaded]);
-                    return;
+            let wait = async {
+                loop {
+                    let notices = daemon.notices.lock().unwrap().clone();
+                    let reloads: Vec<_> =
+                        notices.iter().filter(|one| matches!(one, Notice::Reloading | Notice::Reloaded)).collect();
+                    if reloads.len() == 2 && notices.iter().any(told) {
+                        assert_eq!(reloads, [&Notice::Reloading, &Notice::Reloaded]);
+                        return;
+                    }
+                    tokio::time::sleep(LOOK).await;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            };
+            in_time("notices of a reload, and the state", wait).await;
         })
         .await;
 }

@@ -2,7 +2,7 @@
 //! daemon or one pass of it, and the file that it leaves.
 //!
 //! Nothing here sleeps to wait: a pass ends by itself, a daemon is watched by what arrives and by what it announces. The
-//! guard only turns a hang into a failure.
+//! guards only turn a hang into a failure.
 
 pub(crate) mod file;
 
@@ -25,6 +25,7 @@ use segsync::store::VersionEntry;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,23 @@ pub const BOTH: [Provider; 2] = [Provider::Statsig, Provider::Octave];
 const WATCHDOG: Duration = Duration::from_millis(300);
 /// No test takes so long unless it hangs.
 const GUARD: Duration = Duration::from_secs(600);
+/// Nothing that a test waits for takes so long unless it never comes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what is named here, and fails with that name where it does not come.
+pub async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", PATIENCE.as_secs()))
+}
+
+/// Looks again and again until it is so, for what can only be asked for.
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            yield_now().await;
+        }
+    };
+    in_time(what, wait).await;
+}
 
 /// A source's name.
 pub fn name(provider: Provider) -> &'static str {

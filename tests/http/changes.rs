@@ -12,9 +12,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{Bench, ID, put};
+use crate::common::{Bench, ID, put, until};
 use crate::http::client::Caller;
-use crate::http::{served, until};
+use crate::http::served;
 
 /// The rows of all versions, in order.
 fn rows(bench: &Bench) -> Vec<String> {
@@ -145,7 +145,7 @@ async fn a_reader_that_pages_while_changes_arrive_misses_and_doubles_nothing() {
                         put(&bench.simulator, Provider::Octave, id, &format!("\"x\":{round}"));
                     }
                     let before = rows(&bench).len();
-                    until(async || rows(&bench).len() > before).await;
+                    until("a version of an edit", async || rows(&bench).len() > before).await;
                 }
                 is_over.set(true);
             };
@@ -228,7 +228,7 @@ async fn a_slow_client_is_dropped_with_a_word_and_slows_nobody() {
     };
     let play = async {
         let one = "/v1/segments/statsig/seg_1";
-        until(async || caller.get(one).await.json()["version"] == 1).await;
+        caller.sees(one, 1).await;
         let mut slow = Client::connect(&caller, "/v1/changes/stream?after=0", None).await;
         assert_eq!(slow.ids(1).await, ["1"]);
         for round in 0..8 {

@@ -4,6 +4,8 @@ use reqwest::{Client, Method, Response, header};
 use segsync::transport::choose_algorithms;
 use serde_json::Value;
 
+use crate::common::until;
+
 /// A caller, perhaps with a token.
 pub struct Caller {
     client: Client,
@@ -47,6 +49,12 @@ impl Caller {
 
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Told {
         Told::of(self.ask(Method::GET, path, headers).await.unwrap()).await
+    }
+
+    /// Waits until the segment at this path is told with this version.
+    pub async fn sees(&self, path: &str, version: i64) {
+        let is_so = async || self.get(path).await.json()["version"] == version;
+        until(&format!("version {version} at {path}"), is_so).await;
     }
 
     pub async fn send(&self, method: Method, path: &str) -> Told {

@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::common::Bench;
+use crate::common::{Bench, until};
 use crate::http::client::{Caller, Told};
-use crate::http::{served, until};
+use crate::http::served;
 
 struct Document(Value);
 
@@ -49,8 +49,8 @@ async fn every_operation_answers_as_it_says() {
         let document = Document(told.json());
         assert_eq!(document.0["openapi"], "3.1.0");
         let one = "/v1/segments/statsig/seg_1";
-        until(async || bench.count("SELECT count(*) FROM versions") == 4).await;
-        until(async || caller.get(one).await.json()["version"] == 2).await;
+        until("four versions", async || bench.count("SELECT count(*) FROM versions") == 4).await;
+        caller.sees(one, 2).await;
         let etag = caller.get(one).await.header("etag").unwrap().to_owned();
         let key = ("statsig-api-key", segsync::simulator::STATSIG_KEY);
         let segment = "/v1/segments/{source}/{id}";
@@ -169,7 +169,7 @@ async fn readiness_tells_why_not_in_words() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || bench.count("SELECT count(*) FROM versions") == 2).await;
+            until("two versions", async || bench.count("SELECT count(*) FROM versions") == 2).await;
             assert_eq!(caller.get("/readyz").await.json(), json!({ "ready": true }));
             bench.refuse_keys(true);
             caller.send(Method::POST, "/v1/segments/octave/seg_1/refresh").await;

@@ -3,9 +3,9 @@
 use reqwest::Method;
 use segsync::model::Outcome;
 
-use crate::common::Bench;
+use crate::common::{Bench, until};
 use crate::http::client::Caller;
-use crate::http::{served, until};
+use crate::http::served;
 
 const TOKEN: &str = "a-token-of-some-length";
 
@@ -91,7 +91,7 @@ async fn a_reload_moves_the_listener_and_changes_the_token() {
             let (open, known) = (Caller::new(&running.api), Caller::with_token(&running.api, TOKEN));
             assert_eq!(open.get("/x").await.status, 404);
             running.reload.send(with_token).await.unwrap();
-            until(async || open.get("/x").await.status == 401).await;
+            until("the token to be asked for", async || open.get("/x").await.status == 401).await;
             let refused = open.get("/x").await;
             assert_eq!(refused.problem(), (401, "send the configured token as `Authorization: Bearer …`".into()));
             assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
@@ -101,11 +101,12 @@ async fn a_reload_moves_the_listener_and_changes_the_token() {
 
             running.reload.send(elsewhere).await.unwrap();
             let there = Caller::with_token(&format!("http://{free}"), TOKEN);
-            until(async || there.ask(Method::GET, "/x", &[]).await.is_ok_and(|told| told.status() == 404)).await;
-            until(async || open.ask(Method::GET, "/healthz", &[]).await.is_err()).await;
+            let answers = async || there.ask(Method::GET, "/x", &[]).await.is_ok_and(|told| told.status() == 404);
+            until("an answer at the new address", answers).await;
+            until("silence at the old one", async || open.ask(Method::GET, "/healthz", &[]).await.is_err()).await;
 
             running.reload.send(off).await.unwrap();
-            until(async || there.ask(Method::GET, "/healthz", &[]).await.is_err()).await;
+            until("silence without [http]", async || there.ask(Method::GET, "/healthz", &[]).await.is_err()).await;
         })
         .await;
 }

@@ -18,10 +18,3 @@ async fn served() -> Bench {
     bench.written.http = "listen = \"127.0.0.1:0\"".to_owned();
     bench
 }
-
-/// Waits until a look sees it.
-async fn until(look: impl AsyncFn() -> bool) {
-    while !look().await {
-        tokio::task::yield_now().await;
-    }
-}

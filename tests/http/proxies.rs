@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use segsync::simulator::{OCTAVE_KEY, Provider, STATSIG_KEY, octave, statsig};
 use serde_json::{Value, json};
 
-use crate::common::{BOTH, Bench, ID, name, unlimited};
+use crate::common::{BOTH, Bench, ID, name, unlimited, until};
 use crate::http::client::{Caller, Told};
-use crate::http::{served, until};
+use crate::http::served;
 
 /// The header in which the provider's clients send their key, and the key.
 fn key(provider: Provider) -> (&'static str, &'static str) {
@@ -47,12 +47,12 @@ async fn populated() -> (Bench, BTreeSet<String>) {
 }
 
 async fn all_known(caller: &Caller, count: usize) {
-    until(async || {
+    let is_so = async || {
         let all = caller.get("/v1/segments").await.json();
         let all = all["segments"].as_array().unwrap();
         all.len() == count && all.iter().all(|one| one["version"] != 0)
-    })
-    .await;
+    };
+    until(&format!("a version of each of {count} segments"), is_so).await;
 }
 
 /// What both sides must say alike.

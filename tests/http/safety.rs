@@ -17,14 +17,11 @@ use segsync::model::{SegmentKey, UnixMs};
 use segsync::store::Readers;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::Bench;
+use crate::common::{Bench, in_time};
 
 const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-/// Only a test that has failed waits so long.
-const GUARD: Duration = Duration::from_secs(60);
 
 /// No daemon.
 struct Nobody;
@@ -93,7 +90,7 @@ impl Server {
 
     async fn end(self) {
         self.stop.cancel();
-        timeout(GUARD, self.ended).await.unwrap().unwrap();
+        in_time("the server's end", self.ended).await.unwrap();
     }
 }
 
@@ -111,7 +108,7 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
             }
         }
     };
-    timeout(GUARD, read).await.expect("the connection is closed");
+    in_time("the connection's end", read).await;
     String::from_utf8(all).unwrap()
 }
 
@@ -124,7 +121,7 @@ async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &st
             all.push(stream.read_u8().await.unwrap());
         }
     };
-    timeout(GUARD, read).await.expect("an answer");
+    in_time("an answer", read).await;
     String::from_utf8(all).unwrap()
 }
 
@@ -231,7 +228,7 @@ async fn who_takes_no_answers_is_hung_up_on() {
             }
         }
     };
-    let error = timeout(GUARD, error).await.expect("an end");
+    let error = in_time("the connection's end", error).await;
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     server.end().await;
 }

@@ -9,9 +9,9 @@ use segsync::simulator::{Provider, statsig};
 use segsync::store::{Cursor, Store};
 use serde_json::{Value, json};
 
-use crate::common::{BOTH, ID, name, put};
+use crate::common::{BOTH, ID, name, put, until};
 use crate::http::client::Caller;
-use crate::http::{served, until};
+use crate::http::served;
 
 const ONE: &str = "/v1/segments/statsig/seg_1";
 
@@ -23,7 +23,7 @@ async fn an_envelope_is_what_the_file_has() {
             let caller = Caller::new(&running.api);
             for provider in BOTH {
                 let path = format!("/v1/segments/{}/{ID}", name(provider));
-                until(async || caller.get(&path).await.json()["version"] == 1).await;
+                caller.sees(&path, 1).await;
                 let told = caller.get(&path).await;
                 let body = told.json();
                 assert_eq!(body["document"].to_string(), canonical(&bench.document(provider)));
@@ -50,7 +50,7 @@ async fn a_caller_that_has_it_is_told_so() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             let told = caller.get(ONE).await;
             let etag = told.header("etag").unwrap().to_owned();
             assert!(etag.starts_with("W/\"1-") && etag.len() == 22, "{etag}");
@@ -91,7 +91,7 @@ async fn ids_are_any_text() {
             for id in ids {
                 let raw = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
                 let path = format!("/v1/segments/statsig/{raw}");
-                until(async || caller.get(&path).await.json()["version"] == 1).await;
+                caller.sees(&path, 1).await;
                 assert_eq!(caller.get(&path).await.json()["document"]["id"], id);
                 assert_eq!(caller.get(&format!("{path}/versions")).await.json()["versions"][0]["segment"], id);
             }
@@ -107,7 +107,7 @@ async fn what_is_not_kept_is_not_found_and_nobody_is_asked() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || bench.simulator.arrivals().len() == 2).await;
+            until("two requests", async || bench.simulator.arrivals().len() == 2).await;
             for path in ["/v1/segments/statsig/no", "/v1/segments/no/seg_1", "/v1/segments/statsig/no?max_age=0s"] {
                 let (status, detail) = caller.get(path).await.problem();
                 assert_eq!((status, detail.ends_with(" is none of the segments that are kept here")), (404, true));
@@ -223,7 +223,8 @@ async fn the_list_has_what_is_tracked() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || bench.count("SELECT count(*) FROM segments WHERE last_checked_at IS NOT NULL") == 3).await;
+            let checked = "SELECT count(*) FROM segments WHERE last_checked_at IS NOT NULL";
+            until("three polls", async || bench.count(checked) == 3).await;
             let all = caller.get("/v1/segments").await.json();
             let seen = |one: &Value| {
                 format!("{}/{} {} {}", plain(&one["source"]), plain(&one["id"]), plain(&one["state"]), one["version"])
@@ -245,8 +246,8 @@ async fn a_commit_that_fails_moves_neither_cache_nor_feed() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || bench.count("SELECT count(*) FROM versions") == 2).await;
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            until("two versions", async || bench.count("SELECT count(*) FROM versions") == 2).await;
+            caller.sees(ONE, 1).await;
             let before = caller.get(ONE).await;
             let file = rusqlite::Connection::open(bench.db_path()).unwrap();
             file.busy_timeout(Duration::from_secs(30)).unwrap();
@@ -278,7 +279,7 @@ async fn a_cache_for_nothing_only_costs_reads() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             bench.describe("two");
             assert_eq!(caller.send(Method::POST, &format!("{ONE}/refresh")).await.json()["version"], 2);
             for _ in 0..3 {
@@ -301,13 +302,13 @@ async fn a_validator_of_another_place_is_not_sent_after_a_reload() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             running.reload.send(moved).await.unwrap();
-            until(async || {
+            let is_asked = async || {
                 caller.send(Method::POST, &format!("{ONE}/refresh")).await.status == 200
                     && !elsewhere.arrivals().is_empty()
-            })
-            .await;
+            };
+            until("an answer of the other place", is_asked).await;
             assert_eq!(elsewhere.arrivals()[0].if_none_match, None, "it knows nothing of that place");
         })
         .await;

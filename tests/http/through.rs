@@ -6,9 +6,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use segsync::simulator::{Fault, On, Provider, Times};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::Bench;
+use crate::common::{Bench, until};
 use crate::http::client::Caller;
-use crate::http::{served, until};
+use crate::http::served;
 
 const ONE: &str = "/v1/segments/statsig/seg_1";
 const FRESH: &str = "/v1/segments/statsig/seg_1?max_age=0s";
@@ -34,7 +34,8 @@ fn allow_files() {
 
 /// Waits until so many callers wait for the provider.
 async fn waiting(caller: &Caller, count: u64) {
-    until(async || caller.get("/v1/status").await.json()["waiting"].as_u64() == Some(count)).await;
+    let wait = async || caller.get("/v1/status").await.json()["waiting"].as_u64() == Some(count);
+    until(&format!("{count} callers to wait"), wait).await;
 }
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn a_thousand_callers_share_one_request() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             assert_eq!(asked(&bench), 1);
             bench.describe("two");
             let gate = gate(&bench);
@@ -70,7 +71,7 @@ async fn a_copy_that_is_young_enough_is_served_as_it_is() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             bench.describe("two");
             let young = caller.get("/v1/segments/statsig/seg_1?max_age=1h").await;
             assert_eq!((young.json()["version"].as_i64(), asked(&bench)), (Some(1), 1));
@@ -94,7 +95,7 @@ async fn a_provider_that_fails_leaves_the_stored_copy_with_a_word() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             bench.describe("two");
             bench.misbehave(Times::Always, &Fault::echo_key(500).text("no \"way\" é: {key}"));
             let told = caller.get(FRESH).await;
@@ -121,7 +122,7 @@ async fn without_budget_the_stored_copy_comes_in_time() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             let told = caller.get(FRESH).await;
             let warning = "111 segsync \"the stored copy: neither budget nor provider allowed it within 300ms\"";
             assert_eq!((told.status, told.header("warning")), (200, Some(warning)));
@@ -137,7 +138,7 @@ async fn a_hold_or_a_refused_key_is_told_without_waiting() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             bench.refuse_keys(true);
             let told = caller.get(FRESH).await;
             assert!(told.header("warning").unwrap().contains("HTTP 401, the key was refused"), "{told:?}");
@@ -150,7 +151,8 @@ async fn a_hold_or_a_refused_key_is_told_without_waiting() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || asked(&bench) == 3 && caller.get("/readyz").await.status == 200).await;
+            let is_ready = async || asked(&bench) == 3 && caller.get("/readyz").await.status == 200;
+            until("a third request, and to be ready again", is_ready).await;
             bench.simulator.misbehave(Provider::Statsig, On::Any, Times::Always, Fault::retry_after("600"));
             let told = caller.get(FRESH).await;
             assert!(told.header("warning").unwrap().contains("too many requests"), "{told:?}");
@@ -170,7 +172,7 @@ async fn segments_of_a_list_are_asked_for_singly_and_once() {
         .run(async |running| {
             let caller = Caller::new(&running.api);
             for path in [ONE, "/v1/segments/octave/seg_1"] {
-                until(async || caller.get(path).await.json()["version"] == 1).await;
+                caller.sees(path, 1).await;
             }
             bench.describe("two");
             for round in 0..3 {
@@ -193,7 +195,7 @@ async fn a_reload_lets_go_of_those_who_wait() {
     bench
         .run(async |running| {
             let caller = Caller::new(&running.api);
-            until(async || caller.get(ONE).await.json()["version"] == 1).await;
+            caller.sees(ONE, 1).await;
             let reload = async {
                 waiting(&caller, 1).await;
                 running.reload.send(again).await.unwrap();

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::common::{BOTH, Bench, ID, name, put, unlimited};
+use crate::common::{BOTH, Bench, ID, name, put, unlimited, until};
 use crate::wild::desk::{Desk, GUARD, stop};
 
 /// A misbehaviour: what its poll is recorded as.
@@ -223,9 +223,7 @@ async fn a_redirect_takes_the_key_nowhere() {
     tokio::join!(one_by_one("each", redirects(&elsewhere)), one_by_one("list", redirects(&elsewhere)));
     // One more caller, so that all before it have been counted.
     drop(tokio::net::TcpStream::connect(&elsewhere).await.unwrap());
-    while callers.load(Ordering::Relaxed) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the last caller", async || callers.load(Ordering::Relaxed) > 0).await;
     assert_eq!(callers.load(Ordering::Relaxed), 1, "somebody followed");
 }
 

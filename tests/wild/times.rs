@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{BOTH, Bench, ID, api_key, key, name, put, unlimited};
+use crate::common::{BOTH, Bench, ID, api_key, key, name, put, unlimited, until};
 use crate::wild::desk::{Desk, GUARD};
 
 const SECOND: i64 = 1000;
@@ -292,12 +292,7 @@ async fn ages_are_true_while_clocks_are_set_and_the_machine_sleeps() {
             timeout(GUARD, bench.simulator.arrivals_until(again))
                 .await
                 .expect("what became due in its sleep is polled");
-            let well = async {
-                while !told(&running.api).await.2 {
-                    tokio::task::yield_now().await;
-                }
-            };
-            timeout(GUARD, well).await.expect("it is ready again by itself");
+            until("it to be ready again by itself", async || told(&running.api).await.2).await;
         })
         .await;
     check(&bench, 0);

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
 
-use crate::wild::desk::GUARD;
+use crate::common::in_time;
 
 /// An answer.
 #[derive(Debug)]
@@ -17,12 +16,15 @@ pub struct Told {
 
 /// Asks for a path with these further header lines, until the answer ends or holds `enough`.
 pub async fn ask(socket: &Path, path: &str, headers: &str, enough: impl Fn(&str) -> bool) -> Told {
-    let mut stream = loop {
-        match UnixStream::connect(socket).await {
-            Ok(stream) => break stream,
-            Err(_) => tokio::task::yield_now().await,
+    let connect = async {
+        loop {
+            match UnixStream::connect(socket).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
         }
     };
+    let mut stream = in_time("somebody who listens", connect).await;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
@@ -33,7 +35,7 @@ pub async fn ask(socket: &Path, path: &str, headers: &str, enough: impl Fn(&str)
             }
         }
     };
-    timeout(GUARD, read).await.expect("no hang");
+    in_time(&format!("an answer to {path}"), read).await;
     let text = String::from_utf8(bytes).expect("UTF-8");
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     Told { head: head.to_owned(), body: body.to_owned() }

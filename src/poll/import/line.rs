@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::BadLine;
+use super::trouble::BadLine;
 use crate::model::{Change, Op, UnixMs};
 use crate::store::AfterGap;
 

@@ -14,7 +14,7 @@ use moka::ops::compute::{CompResult, Op};
 
 use crate::metrics::Metrics;
 use crate::model::SegmentKey;
-use crate::store::{Error, Moment, Readers, SegmentId, SegmentNow};
+use crate::store::{Error, Moment, Readers, SegmentNow};
 
 /// What an entry weighs besides its document and its answer, in bytes: rounded up from the sizes of names, counters and
 /// allocations.
@@ -122,12 +122,6 @@ impl Cache {
     /// How many segments it holds, as far as it has counted.
     pub fn entries(&self) -> u64 {
         self.entries.entry_count()
-    }
-
-    /// What the file knows of many segments at once, in their order; the cache is neither asked nor filled, for a list that
-    /// is longer than it would push out all that is read.
-    pub async fn read_all(&self, ids: Vec<SegmentId>) -> Result<Vec<SegmentNow>, Error> {
-        self.readers.all_now(ids).await
     }
 
     /// Takes over what a commit has made of a segment that had that version before, where it is held.

@@ -96,7 +96,8 @@ pub async fn run(prepared: Prepared, wiring: Wiring, ready: impl FnOnce()) -> Re
     store.measure(metrics.clone());
     let readers = Readers::new(store.path());
     let cache = new_cache(&readers, &prepared, &metrics);
-    let mut poller = Poller::new(store.clone(), cache.clone(), events.clone(), metrics.clone(), clock.clone());
+    let mut poller =
+        Poller::new(store.clone(), readers.clone(), cache.clone(), events.clone(), metrics.clone(), clock.clone());
     let door = Door::open(prepared.listen(), listener, prepared.token().is_some()).await?;
     let served = Served::of(&prepared, cache);
     let mut engine = Engine::start(prepared, &poller, &store, &clock, Start::First).await?;
@@ -204,8 +205,9 @@ pub async fn pass(
 ) -> Result<Pass> {
     let store = Store::open(&prepared.config.store.path, clock, longest_timeout(&prepared.config))?;
     let metrics = Metrics::new(clock.now().wall);
-    let cache = new_cache(&Readers::new(store.path()), &prepared, &metrics);
-    let poller = Poller::new(store.clone(), cache, Events::default(), metrics, clock.clone());
+    let readers = Readers::new(store.path());
+    let cache = new_cache(&readers, &prepared, &metrics);
+    let poller = Poller::new(store.clone(), readers, cache, Events::default(), metrics, clock.clone());
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let once = Once { wanted: wanted.map(<[_]>::to_vec), endings: sender };
     let engine = Engine::start(prepared, &poller, &store, clock, Start::Once(&once)).await?;

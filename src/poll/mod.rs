@@ -27,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::model::{Op, Outcome, Path, PollKind, SegmentKey, SegmentState, SourceName, SourceState};
 use crate::provider::Provider;
 use crate::store::{
-    Absence, Error, FinishPoll, KnownSource, Latest, Moment, PollId, SegmentEnd, SegmentId, SegmentNow, SourceId,
-    Store, VersionEntry,
+    Absence, Error, FinishPoll, KnownSource, Latest, Moment, PollId, Readers, SegmentEnd, SegmentId, SegmentNow,
+    SourceId, Store, VersionEntry,
 };
 use crate::transport::{Answer, NoAnswer, Request, Transport};
 
@@ -94,6 +94,7 @@ pub struct Polled {
 #[derive(Clone)]
 pub struct Poller {
     store: Store,
+    readers: Readers,
     cache: Cache,
     events: Events,
     metrics: Metrics,
@@ -114,9 +115,9 @@ pub struct Get<'a> {
 }
 
 impl Poller {
-    /// Polls into `store`, with `cache` in front of the same file.
-    pub fn new(store: Store, cache: Cache, events: Events, metrics: Metrics, clock: Clock) -> Self {
-        Self { store, cache, events, metrics, clock }
+    /// Polls into `store`; `readers` read the same file, and `cache` is in front of it.
+    pub fn new(store: Store, readers: Readers, cache: Cache, events: Events, metrics: Metrics, clock: Clock) -> Self {
+        Self { store, readers, cache, events, metrics, clock }
     }
 
     /// The same with another cache.

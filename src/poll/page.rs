@@ -117,7 +117,7 @@ impl Poller {
                 }
                 Err(Error::Conflict { .. }) if tries < TRIES => {
                     let ids = items.iter().map(|item| item.known.id).collect();
-                    for (item, known) in items.iter_mut().zip(self.cache.read_all(ids).await?) {
+                    for (item, known) in items.iter_mut().zip(self.readers.all_now(ids).await?) {
                         item.is_overtaken |= known.latest.seq != item.known.latest.seq;
                         item.known = known;
                     }
@@ -152,7 +152,7 @@ impl Poller {
             Some((id, entry))
         });
         let (ids, entries): (Vec<SegmentId>, Vec<Entry<'t>>) = tracked.unzip();
-        let known = self.cache.read_all(ids).await?;
+        let known = self.readers.all_now(ids).await?;
         let item = |(entry, known): (Entry<'t>, SegmentNow)| Item {
             text: entry.text,
             told: source.holds(known.id, entry),
@@ -166,7 +166,7 @@ impl Poller {
     /// all is asked for by itself first, for a list may not have everything.
     async fn still_gone(&self, walk: Walk<'_>, sweep: &Sweep) -> Result<Vec<SegmentNow>, Error> {
         let lacked = walk.roster.of(walk.name, |id| !sweep.seen().contains(id));
-        let mut gone = self.cache.read_all(lacked.into_iter().map(|(_, id)| id).collect()).await?;
+        let mut gone = self.readers.all_now(lacked.into_iter().map(|(_, id)| id).collect()).await?;
         gone.retain(|known| match known.latest.state {
             SegmentState::Deleted => true,
             SegmentState::Pending => known.latest.not_found,

@@ -48,7 +48,7 @@ impl Poller {
         let answers: Vec<Answer<SegmentId>> = told.map(answer).collect();
         let mut known = source.drift.lock().await;
         if known.is_none() {
-            let past = self.store.schema_past(source.id, now).await?;
+            let past = self.readers.schema_past(source.id, now).await?;
             *known = Some(remembered(past, source.provider));
         }
         let Some(drift) = known.as_mut() else { return Ok(None) };

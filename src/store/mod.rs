@@ -26,11 +26,11 @@ pub use file::Holder;
 pub use latest::{Latest, SegmentNow};
 pub use read::{
     AfterGap, At, Backup, BackupError, Exported, Finding, FreshnessRow, Gap, LogFilter, Pattern, Reader, Readers,
-    Scope, Selection, SourceRow, Step, StoredVersion, Story, Tally, Verified,
+    SchemaPast, Scope, Selection, SourceRow, Step, StoredVersion, Story, Tally, Verified,
 };
 pub use write::{
     Absence, BeginPoll, Compacted, Cursor, DeclareSource, Declared, FinishPoll, Gone, Import, ImportedSource, Known,
-    KnownSource, NewVersion, Observed, Retired, SchemaPast, SchemaSeen, SegmentEnd, Standing, Store, StoredDocument,
+    KnownSource, NewVersion, Observed, Retired, SchemaSeen, SegmentEnd, Standing, Store, StoredDocument,
 };
 
 use checkpoint::{Checkpoint, end_seal};

@@ -22,7 +22,7 @@ pub use declare::{DeclareSource, Declared, Known, KnownSource, Retired};
 pub use finish::{Absence, FinishPoll, SegmentEnd};
 pub use import::{Import, ImportedSource, Standing};
 pub use poll::BeginPoll;
-pub use schema::{SchemaPast, SchemaSeen};
+pub use schema::SchemaSeen;
 pub use version::{Gone, NewVersion, Observed, StoredDocument};
 
 use std::collections::VecDeque;

@@ -128,8 +128,8 @@ fn ready(segment: &SegmentNow, checked: Option<Moment>) -> Ready {
         valid_to: None,
         changed_after: segment.changed_after,
         checked_at: checked.map(|checked| checked.wall),
-        modified_at: segment.modified_at,
-        modified_by: segment.modified_by.as_deref(),
+        modified_at: latest.modified_at,
+        modified_by: latest.modified_by.as_deref(),
         revision: latest.revision,
     };
     let body = enclose(&envelope, latest.document.as_ref().map(|document| &*document.text));

@@ -316,11 +316,18 @@ fn after(known: SegmentNow, end: &SegmentEnd, made: Option<&VersionEntry>, now: 
     let state = if made.op == Op::Delete { SegmentState::Deleted } else { SegmentState::Present };
     let document = end.version.as_ref().and_then(|version| version.document.clone());
     SegmentNow {
-        latest: Latest { seq: made.seq, state, document, revision: made.revision, etag, not_found },
+        latest: Latest {
+            seq: made.seq,
+            state,
+            document,
+            modified_at: made.modified_at,
+            modified_by: made.modified_by.clone(),
+            revision: made.revision,
+            etag,
+            not_found,
+        },
         observed_at: Some(made.observed_at),
         changed_after: made.changed_after,
-        modified_at: made.modified_at,
-        modified_by: made.modified_by.clone(),
         checked,
         ..known
     }

@@ -5,9 +5,8 @@
 use tokio::sync::MutexGuard;
 
 use super::{Poller, Source};
-use crate::document;
 use crate::drift::{Answer, Drift, Event, Shown, Sighting};
-use crate::model::{About, UnixMs};
+use crate::model::{About, Op, UnixMs};
 use crate::provider::Provider;
 use crate::store::{Error, Latest, NewVersion, SchemaPast, SchemaSeen, SegmentEnd, SegmentId};
 
@@ -74,24 +73,23 @@ impl Poller {
 
 /// What a new version shows beside the one before it. What is first seen, deleted or back is another matter.
 fn sighting(version: &NewVersion, latest: &Latest, provider: &dyn Provider) -> Option<Sighting> {
-    if version.op != crate::model::Op::Update {
+    if version.op != Op::Update {
         return None;
     }
-    let before = provider.about(&document::parse(&latest.document.as_ref()?.text).ok()?);
-    let after = About {
-        modified_at: version.modified_at,
-        modified_by: version.modified_by.clone(),
-        revision: version.revision,
-        deleted: false,
-    };
+    let before = about(latest.modified_at, latest.modified_by.clone(), latest.revision);
+    let after = about(version.modified_at, version.modified_by.clone(), version.revision);
     Sighting::of(&version.changes, &before, &after, provider.shape())
+}
+
+/// What the provider said of a version that is there.
+fn about(modified_at: Option<UnixMs>, modified_by: Option<String>, revision: Option<i64>) -> About {
+    About { modified_at, modified_by, revision, deleted: false }
 }
 
 /// What the file tells, as if this process had seen it.
 fn remembered(past: SchemaPast, provider: &dyn Provider) -> Drift<SegmentId> {
     let mut drift = Drift::default();
     for (segment, entry, is_told) in past.versions {
-        let about = |modified_at, modified_by, revision| About { modified_at, modified_by, revision, deleted: false };
         let before = about(entry.modified_at_before, entry.modified_by_before, entry.revision_before);
         let after = about(entry.modified_at, entry.modified_by, entry.revision);
         let sighting = Sighting::of(&entry.changes, &before, &after, provider.shape());

@@ -16,7 +16,11 @@ pub struct Latest {
     pub state: SegmentState,
     /// That version's document; `None` before the first, and where a delete left none.
     pub document: Option<StoredDocument>,
-    /// The provider's own revision number of that version.
+    /// When that version was modified, as the provider says.
+    pub modified_at: Option<UnixMs>,
+    /// Who modified it, as the provider says; untrusted text.
+    pub modified_by: Option<String>,
+    /// The provider's own revision number of it.
     pub revision: Option<i64>,
     /// Validator for the next request.
     pub etag: Option<String>,
@@ -41,30 +45,40 @@ pub struct SegmentNow {
     pub observed_at: Option<UnixMs>,
     /// The last poll that still saw the state before.
     pub changed_after: Option<UnixMs>,
-    /// When it was modified, as the provider says.
-    pub modified_at: Option<UnixMs>,
-    /// Who modified it, as the provider says; untrusted text.
-    pub modified_by: Option<String>,
     /// The last answer, if there was one.
     pub checked: Option<Moment>,
 }
 
 // Both have the columns that `Latest::from_row` reads.
 const LATEST: &str = "
-    SELECT s.version, s.state, s.etag, s.not_found, v.hash, v.revision, v.document
+    SELECT s.version, s.state, s.etag, s.not_found, v.hash, v.modified_at, v.modified_by, v.revision, v.document
     FROM segments AS s
     LEFT JOIN versions AS v ON v.segment_id = s.id AND v.seq = s.version
     WHERE s.id = ?1";
 
 const NOW: &str = "
     SELECT s.id, src.name AS source, s.key, src.provider, s.tracked, s.version, s.state, s.etag, s.not_found,
-        s.last_checked_at, s.checked_boot_ms, v.hash, v.revision, v.document, v.observed_at, v.changed_after,
-        v.modified_at, v.modified_by
+        s.last_checked_at, s.checked_boot_ms, v.hash, v.modified_at, v.modified_by, v.revision, v.document,
+        v.observed_at, v.changed_after
     FROM segments AS s
     JOIN sources AS src ON src.id = s.source_id
     LEFT JOIN versions AS v ON v.segment_id = s.id AND v.seq = s.version";
 
 impl Latest {
+    /// That of a segment that was never seen.
+    pub const fn unseen() -> Self {
+        Self {
+            seq: 0,
+            state: SegmentState::Pending,
+            document: None,
+            modified_at: None,
+            modified_by: None,
+            revision: None,
+            etag: None,
+            not_found: false,
+        }
+    }
+
     /// That of the segment of a row.
     pub(super) fn of(connection: &Connection, segment: SegmentId) -> rusqlite::Result<Option<Self>> {
         connection.prepare_cached(LATEST)?.query_row([segment], Self::from_row).optional()
@@ -79,6 +93,8 @@ impl Latest {
             seq: row.get("version")?,
             state: row.word("state")?,
             document,
+            modified_at: row.maybe_time("modified_at")?,
+            modified_by: row.get("modified_by")?,
             revision: row.get("revision")?,
             etag: row.get("etag")?,
             not_found: row.get::<_, i64>("not_found")? > 0,
@@ -111,8 +127,6 @@ impl SegmentNow {
             latest: Latest::from_row(row)?,
             observed_at: row.maybe_time("observed_at")?,
             changed_after: row.maybe_time("changed_after")?,
-            modified_at: row.maybe_time("modified_at")?,
-            modified_by: row.get("modified_by")?,
             checked: row.maybe_time("last_checked_at")?.map(|wall| Moment { wall, boot_ms }),
         })
     }

@@ -168,11 +168,19 @@ async fn the_latest_is_told_with_its_own_document_and_readers_find_the_last_one(
     let world = World::new();
     let (store, declared) = tracking(&world, &["a", "b"]).await;
     let [a, b] = [&declared.segments[0], &declared.segments[1]];
-    let unseen =
-        Latest { seq: 0, state: SegmentState::Pending, document: None, revision: None, etag: None, not_found: false };
+    let unseen = Latest {
+        seq: 0,
+        state: SegmentState::Pending,
+        document: None,
+        modified_at: None,
+        modified_by: None,
+        revision: None,
+        etag: None,
+        not_found: false,
+    };
     assert_eq!(store.latest(a.id).await.expect("read"), unseen);
     let mut first = version(0, Op::Create, Some("1"));
-    first.revision = Some(7);
+    (first.modified_at, first.modified_by, first.revision) = (Some(UnixMs(6)), Some("Ann".to_owned()), Some(7));
     let id = begin(&world, &store, a).await;
     let mut created = end(id, world.pass(50), a, Outcome::Created, Some(first));
     created.segments[0].etag = Some("tag".to_owned());
@@ -181,6 +189,8 @@ async fn the_latest_is_told_with_its_own_document_and_readers_find_the_last_one(
         seq: 1,
         state: SegmentState::Present,
         document: document("1"),
+        modified_at: Some(UnixMs(6)),
+        modified_by: Some("Ann".to_owned()),
         revision: Some(7),
         etag: Some("tag".to_owned()),
         not_found: false,

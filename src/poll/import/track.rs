@@ -5,7 +5,7 @@
 use super::line::Line;
 use super::trouble::Trouble;
 use crate::document::Document;
-use crate::model::{SegmentState, UnixMs};
+use crate::model::UnixMs;
 use crate::store::{self, Error, Hash, Latest, Standing};
 
 /// A segment that the file tells about.
@@ -40,11 +40,7 @@ impl Track {
 
     /// The latest version here.
     pub(super) fn latest(&self, file: &store::Import<'_>) -> Result<Latest, Error> {
-        let Some(standing) = self.standing else {
-            let (state, document) = (SegmentState::Pending, None);
-            return Ok(Latest { seq: 0, state, document, revision: None, etag: None, not_found: false });
-        };
-        file.latest(standing.id)
+        self.standing.map_or_else(|| Ok(Latest::unseen()), |standing| file.latest(standing.id))
     }
 
     /// Whether the database says already what a line says; `there` is its document unless it is marked as deleted.

@@ -35,6 +35,8 @@ fn known() -> impl Iterator<Item = Latest> {
         seq,
         state,
         document: has_document.then(|| StoredDocument { text: document.text().into(), hash: *document.hash() }),
+        modified_at: None,
+        modified_by: None,
         revision: Some(3),
         etag: Some("\"v\"".to_owned()),
         not_found,

@@ -33,14 +33,18 @@ pub(super) struct Args {}
 pub(super) fn run(context: &Context, _: &Args) -> Result<Exit> {
     let passed = systemd::sockets().context("take over the sockets that systemd passes")?;
     let runtime = runtime()?;
-    let _entered = runtime.enter();
+    let entered = runtime.enter();
     // From here on a signal is an order, whatever the daemon is at.
     let signals = Signals::new().context("listen for signals")?;
     let config = context.load_config()?;
     let level = telemetry::init(context.log_level(config.log.level), config.log.format).context("start the log")?;
     let prepared = super::prepare(config, &context.clock, Prepared::new)?;
     let sockets = wanted(passed, prepared.config())?;
-    match runtime.block_on(serve(context, prepared, sockets, &level, signals)) {
+    let served = runtime.block_on(serve(context, prepared, sockets, &level, signals));
+    drop(entered);
+    // All is committed; what is read still, nobody waits for.
+    runtime.shutdown_background();
+    match served {
         Ok(()) => Ok(Exit::Done),
         Err(failure) => {
             let why = format!("{}{failure:#}", super::lead(&failure));

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use crate::common::{BOTH, ID, put, unlimited, until};
-use crate::wild::desk::Desk;
+use crate::wild::desk::{Desk, stop};
 use crate::wild::wire::get;
 
 /// More than the API reads for at one time.
@@ -32,7 +32,7 @@ async fn call(socket: &Path) -> UnixStream {
 }
 
 #[tokio::test]
-async fn endless_answers_keep_neither_polls_nor_look_ups_waiting() {
+async fn endless_answers_keep_neither_polls_nor_look_ups_nor_a_stop_waiting() {
     let simulator = Simulator::start(unlimited()).await.unwrap();
     BOTH.into_iter().for_each(|provider| put(&simulator, provider, ID, ""));
     let mut desk = Desk::new(simulator, &format!("limits = []\nsegments = [{ID:?}]"));
@@ -41,7 +41,7 @@ async fn endless_answers_keep_neither_polls_nor_look_ups_waiting() {
     desk.configure();
     assert_eq!(desk.run(&["sync"]).await.code, 0);
     Connection::open(desk.path("x.db")).unwrap().execute_batch(ENDLESS).unwrap();
-    let mut daemon = desk.start("log");
+    let daemon = desk.start("log");
     get(&socket, "/healthz", "").await;
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
@@ -58,6 +58,5 @@ async fn endless_answers_keep_neither_polls_nor_look_ups_waiting() {
     for caller in &callers {
         assert_eq!(caller.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "it was answered");
     }
-    // A stop would wait for what is being read.
-    daemon.kill().await.unwrap();
+    stop(daemon).await;
 }

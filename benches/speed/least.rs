@@ -2,7 +2,7 @@
 //!
 //! In the daemon's own tables, one writer commits to the disk whatever waits, as the daemon does: a row before the request is
 //! sent, its end after the answer, and of a changed segment the version and its change. There is no budget, schedule, cache or
-//! log, and what is known of a segment is believed: nothing that keeps these promises with this client is quicker.
+//! log, and what is known of a segment is believed: whatever keeps these promises with this client has to do as much.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};

@@ -177,7 +177,7 @@ pub async fn gets(report: &Report, segments: usize, rounds: usize) {
     world.end().await;
 }
 
-/// What no program can be quicker than that keeps the file's promises.
+/// What the promises of the file leave of the bare loop, before anything else is done.
 fn note_least(report: &Report, what: &str, segments: usize, rounds: &[(Took, Took)]) {
     report.ratio(&format!("the rows of polls alone, {what}"), "polls/s", &rates(segments, rounds));
     note_cpu(report, &format!("the same, {what}"), segments, rounds);

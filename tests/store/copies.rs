@@ -149,7 +149,7 @@ async fn what_is_not_held_is_not_held_because_it_was_committed() {
     commit_and_tell(&world, &store, &cache, segment, 0).await;
     let first = now(&world, segment);
     let read = Readers::new(store.path()).all_now(vec![segment.id, segment.id]).await.expect("read");
-    assert_eq!(read, [first.clone(), first.clone()], "a list's page leaves the cache as it is");
+    assert_eq!(read, [first.clone(), first.clone()], "each that is asked for, in that order");
     assert_eq!(held().await, 0);
     assert_eq!(seen().await, (1, SegmentState::Present));
     commit_and_tell(&world, &store, &cache, segment, 1).await;

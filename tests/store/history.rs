@@ -168,17 +168,7 @@ async fn the_latest_is_told_with_its_own_document_and_readers_find_the_last_one(
     let world = World::new();
     let (store, declared) = tracking(&world, &["a", "b"]).await;
     let [a, b] = [&declared.segments[0], &declared.segments[1]];
-    let unseen = Latest {
-        seq: 0,
-        state: SegmentState::Pending,
-        document: None,
-        modified_at: None,
-        modified_by: None,
-        revision: None,
-        etag: None,
-        not_found: false,
-    };
-    assert_eq!(store.latest(a.id).await.expect("read"), unseen);
+    assert_eq!(store.latest(a.id).await.expect("read"), Latest::unseen());
     let mut first = version(0, Op::Create, Some("1"));
     (first.modified_at, first.modified_by, first.revision) = (Some(UnixMs(6)), Some("Ann".to_owned()), Some(7));
     let id = begin(&world, &store, a).await;
@@ -199,7 +189,7 @@ async fn the_latest_is_told_with_its_own_document_and_readers_find_the_last_one(
 
     change(&world, &store, a, 1, Op::Delete, None).await;
     change(&world, &store, b, 0, Op::Delete, None).await;
-    let deleted = Latest { state: SegmentState::Deleted, ..unseen };
+    let deleted = Latest { state: SegmentState::Deleted, ..Latest::unseen() };
     let latest = [store.latest(a.id).await.expect("read"), store.latest(b.id).await.expect("read")];
     assert_eq!(latest, [Latest { seq: 2, ..deleted.clone() }, Latest { seq: 1, ..deleted }]);
     let reader = Reader::open(world.file()).expect("opened");
